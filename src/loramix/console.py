@@ -1,0 +1,109 @@
+"""What a command writes, where it goes, and how it ends.
+
+stdout carries the answer: text for a person, or one JSON object. Everything else goes to
+stderr. Exit codes: 0 done, 1 the work failed, 2 the call was wrong, 130 stopped by the user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from loramix.errors import Interrupted, LoramixError, ResourceError, StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL_TEXTS = ("No space left on device", "os error 28", "Disk quota exceeded")
+# Path errors that say what is wrong with a place, not with the program.
+_PLACE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENOENT,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EMFILE,
+}
+
+
+def as_user_error(error: BaseException) -> LoramixError | None:
+    """The error that a user should read for `error`, or None where it is a fault of ours.
+
+    The whole chain of causes is read, since writers of tensors and tables wrap the
+    operating system's error in one of their own.
+    """
+    if isinstance(error, LoramixError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("Stopped.")
+    chain, seen = error, set[int]()
+    while chain is not None and id(chain) not in seen:
+        seen.add(id(chain))
+        number = chain.errno if isinstance(chain, OSError) else None
+        if number in _FULL or any(text in str(chain) for text in _FULL_TEXTS):
+            where = getattr(chain, "filename", None)
+            return StorageError(
+                "The disk is full" + (f" at {where}." if where else "."),
+                hint="free some space, or choose another folder, and run the command again",
+            )
+        if isinstance(chain, LoramixError):
+            return chain
+        chain = chain.__cause__ or chain.__context__  # type: ignore[assignment]
+    if isinstance(error, MemoryError):
+        return ResourceError(
+            "There is not enough memory for this.",
+            hint="use a smaller batch_size or max_length, or a smaller base",
+        )
+    if isinstance(error, OSError) and error.errno in _PLACE and error.filename is not None:
+        return StorageError(
+            f"{error.strerror}: {error.filename}",
+            hint="check that the path exists and that you may read and write it",
+        )
+    return None
+
+
+def complain(error: LoramixError) -> None:
+    """Write the message of `error` to stderr."""
+    mark = "" if isinstance(error, Interrupted) else "Error: "
+    print(f"{mark}{error}", file=sys.stderr)  # noqa: T201
+
+
+@contextlib.contextmanager
+def stdout_for(as_json: bool) -> Iterator[TextIO]:
+    """The real stdout, and with `as_json` nothing else can write to it.
+
+    Libraries sometimes print; while a JSON object is being made, what they print goes to stderr.
+    """
+    real = sys.stdout
+    if not as_json:
+        yield real
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield real
+
+
+def report(
+    work: Callable[[], dict[str, Any]], as_json: bool, draw: Callable[[dict[str, Any]], object]
+) -> None:
+    """Do `work`; print its result as one JSON object, or `draw` it for a person."""
+    with stdout_for(as_json) as out:
+        result = work()
+        if as_json:
+            json.dump(result, out, ensure_ascii=False, default=str)
+            out.write("\n")
+            out.flush()
+    if not as_json:
+        draw(result)
+
+
+def silence_stdout() -> None:
+    """Point stdout at nothing, so that a reader who has gone is not written to again."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
