@@ -1,0 +1,20 @@
+"""Example: one prompt with the completion that a skill should give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt with the completion that a skill should give.
+
+    `meta` is free: a builtin task's answer to score against, tests and template id; or all the
+    columns of the row that the example came from. It takes no part in the hash, so examples can
+    stand in sets.
+    """
+
+    prompt: str
+    completion: str
+    meta: dict[str, Any] = field(default_factory=dict, hash=False)
