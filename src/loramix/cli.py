@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from loramix import __version__, console
+from loramix import __version__, console, render
 
 
 class _Commands(TyperGroup):
@@ -95,6 +95,219 @@ def root(
     ] = False,
 ) -> None:
     """One frozen language model, many LoRA skills: train, route, blend and measure them."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path(
+        "demo-out"
+    ),
+    seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Train five skills on pocket, learn the gate, route, blend, evaluate, write report.html."""
+    from loramix.commands import demo as work
+
+    console.report(lambda: work.demo(out, seed=seed, device=device), as_json, render.demo)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("loramix.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented YAML that describes skills, gate and training."""
+    from loramix.commands import init as work
+
+    console.report(lambda: work.init(path, force=force), as_json, render.init)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="The YAML; `loramix init` writes one.")],
+    skill: Annotated[
+        list[str] | None,
+        typer.Option("--skill", metavar="NAME", help="Only this skill; may be given again."),
+    ] = None,
+    library: LibraryOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Train the skills of a YAML, then the gate. Run it again to resume after a stop."""
+    from loramix.commands import train as work
+
+    console.report(
+        lambda: work.train(config, skills=skill, library=library, device=device),
+        as_json,
+        render.train,
+    )
+
+
+@app.command()
+def add(
+    adapter: Annotated[Path, typer.Argument(help="A folder with an adapter that PEFT wrote.")],
+    name: Annotated[str, typer.Option("--name", "-n", help="What the skill is called.")],
+    examples: Annotated[
+        Path, typer.Option("--examples", "-e", metavar="FILE", help="Its example prompts.")
+    ],
+    description: Annotated[str, typer.Option(help="What the skill does.")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a skill so named.")] = False,
+    library: LibraryOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Plug in an adapter as a skill and refit the gate; the other skills stay as they are."""
+    from loramix.commands import library as work
+
+    console.report(
+        lambda: work.add(
+            adapter,
+            name=name,
+            examples=examples,
+            description=description,
+            replace=replace,
+            library=library,
+            device=device,
+        ),
+        as_json,
+        render.add,
+    )
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="The skill to take out.")],
+    library: LibraryOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Take a skill out of the library and refit the gate."""
+    from loramix.commands import library as work
+
+    console.report(
+        lambda: work.remove(name, library=library, device=device), as_json, render.remove
+    )
+
+
+@app.command("list")
+def list_skills(library: LibraryOption = None, as_json: JsonOption = False) -> None:
+    """The skills of the library."""
+    from loramix.commands import library as work
+
+    console.report(lambda: work.list_skills(library=library), as_json, render.list_skills)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="The skill.")],
+    library: LibraryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One skill: its card, its adapter, its scores, where it came from."""
+    from loramix.commands import library as work
+
+    console.report(lambda: work.show(name, library=library), as_json, render.show)
+
+
+@app.command()
+def route(
+    prompt: PromptArgument,
+    router: RouterOption = "gate",
+    policy: PolicyOption = None,
+    library: LibraryOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """The scores of a prompt and the mix that they give; nothing is generated."""
+    from loramix.commands import route as work
+
+    console.report(
+        lambda: work.route(
+            console.read_prompt(prompt),
+            router=router,
+            policy=policy,
+            library=library,
+            device=device,
+        ),
+        as_json,
+        render.route,
+    )
+
+
+@app.command()
+def generate(
+    prompt: PromptArgument,
+    mix: MixOption = "auto",
+    max_new_tokens: MaxTokensOption = 128,
+    temperature: TemperatureOption = 0.0,
+    top_p: TopPOption = 1.0,
+    top_k: TopKOption = 0,
+    seed: SeedOption = None,
+    router: RouterOption = "gate",
+    policy: PolicyOption = None,
+    library: LibraryOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Write an answer, and say on stderr which mix wrote it."""
+    from loramix.commands import generate as work
+
+    console.report(
+        lambda: work.generate(
+            console.read_prompt(prompt),
+            mix=mix,
+            sampling=work.Sampling(
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                seed=seed,
+            ),
+            router=router,
+            policy=policy,
+            library=library,
+            device=device,
+            write=None if as_json else console.write,
+        ),
+        as_json,
+        render.generate,
+    )
+
+
+@app.command()
+def chat(
+    mix: MixOption = "auto",
+    max_new_tokens: MaxTokensOption = 128,
+    temperature: TemperatureOption = 0.0,
+    top_p: TopPOption = 1.0,
+    top_k: TopKOption = 0,
+    seed: SeedOption = None,
+    router: RouterOption = "gate",
+    policy: PolicyOption = None,
+    library: LibraryOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Talk turn by turn; /mix sets the mix, /skills lists the skills, /quit ends."""
+    from loramix.commands import generate as work
+
+    work.chat(
+        mix=mix,
+        sampling=work.Sampling(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            seed=seed,
+        ),
+        router=router,
+        policy=policy,
+        library=library,
+        device=device,
+        read=console.read_line,
+        write=console.write,
+    )
 
 
 def main() -> None:

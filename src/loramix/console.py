@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
 from loramix.errors import Interrupted, LoramixError, ResourceError, StorageError
@@ -95,11 +96,48 @@ def report(
     with stdout_for(as_json) as out:
         result = work()
         if as_json:
-            json.dump(result, out, ensure_ascii=False, default=str)
-            out.write("\n")
+            out.write(to_json(result) + "\n")
             out.flush()
     if not as_json:
         draw(result)
+
+
+def to_json(value: Any) -> str:
+    """`value` as JSON: paths as text, NumPy and torch numbers as numbers, NaN as null."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, Mapping):
+            return {str(key): plain(inner) for key, inner in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [plain(inner) for inner in item]
+        if item is None or isinstance(item, (str, bool, int)):
+            return item
+        if hasattr(item, "item"):
+            return plain(item.item())
+        if isinstance(item, float):
+            return item if math.isfinite(item) else None
+        return str(item)
+
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def write(text: str) -> None:
+    """Write a piece of an answer to stdout now, so that it can be read as it grows."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def read_prompt(given: str) -> str:
+    """The prompt itself, or with `-` what stdin holds."""
+    return sys.stdin.read() if given == "-" else given
+
+
+def read_line(ask: str) -> str | None:
+    """One line typed by the user, or None when there are no more."""
+    try:
+        return input(ask)
+    except EOFError:
+        return None
 
 
 def silence_stdout() -> None:
