@@ -1,0 +1,127 @@
+"""How the result of each command looks to a person.
+
+Each function takes the dict that `--json` would print. rich is loaded only when one is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def _print(*things: object) -> None:
+    from rich.console import Console
+
+    # highlight would colour numbers inside a user's text; markup would eat its [brackets].
+    Console(highlight=False, markup=False, soft_wrap=True).print(*things)
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="left" if position == 0 else "default")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    Console(highlight=False).print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _bar(share: float, width: int = 24) -> str:
+    return "█" * round(max(0.0, min(1.0, share)) * width)
+
+
+def recipe(mix: Mapping[str, float]) -> str:
+    """A mix as it would be typed: `code=0.5,math=0.4`, or `base` for none."""
+    return ",".join(f"{name}={weight:.3g}" for name, weight in mix.items()) or "base"
+
+
+def demo(result: dict[str, Any]) -> None:
+    """Scores of base and skill, the gate, the time, and where things are."""
+    _table(
+        ("skill", "base", "with its adapter"),
+        [(name, row.get("base"), row.get("skill")) for name, row in result["skills"].items()],
+    )
+    _print(f"gate accuracy {_cell(result['gate'].get('accuracy'))}")
+    _print(f"{result['seconds']:.0f} s, {result['peak_rss_mb']:.0f} MB at most")
+    _print(f"library: {result['library']}\nreport:  {result['report']}")
+
+
+def init(result: dict[str, Any]) -> None:
+    """Where the YAML went and what to do with it."""
+    _print(f"wrote {result['path']}; next: loramix train {result['path']}")
+
+
+def train(result: dict[str, Any]) -> None:
+    """What was trained and where it is."""
+    _table(
+        ("skill", "dev loss", "steps", "seconds"),
+        [
+            (name, row.get("dev_loss"), row.get("steps"), row.get("seconds"))
+            for name, row in result["skills"].items()
+        ],
+    )
+    _print(f"library: {result['library']} ({result['seconds']:.0f} s)")
+
+
+def _names(skills: Iterable[str]) -> str:
+    return ", ".join(skills) or "none"
+
+
+def add(result: dict[str, Any]) -> None:
+    """The skills after adding one."""
+    gate = result.get("gate") or {}
+    _print(f"skills: {_names(result['skills'])} (generation {result['generation']})")
+    if gate.get("accuracy") is not None:
+        _print(f"gate accuracy {_cell(gate['accuracy'])}")
+
+
+def remove(result: dict[str, Any]) -> None:
+    """The skills that are left."""
+    _print(f"skills: {_names(result['skills'])}")
+
+
+def list_skills(result: dict[str, Any]) -> None:
+    """One line a skill."""
+    skills: Mapping[str, Any] = result["skills"]
+    _table(
+        ("skill", "rank", "description"),
+        [(name, row.get("rank"), row.get("description")) for name, row in skills.items()],
+    )
+
+
+def show(result: dict[str, Any]) -> None:
+    """A skill's card, key by key."""
+    ((name, card),) = result["skills"].items()
+    _print(name)
+    for key, value in card.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{inner}={_cell(item)}" for inner, item in value.items())
+        elif isinstance(value, list):
+            value = "".join(f"\n  - {item}" for item in value)
+        _print(f"{key}: {_cell(value)}")
+
+
+def route(result: dict[str, Any]) -> None:
+    """Scores as bars, then the mix."""
+    ranked = sorted(result["scores"].items(), key=lambda item: -item[1])
+    _table(("skill", "score", ""), [(name, score, _bar(score)) for name, score in ranked])
+    _print(f"mix: {recipe(result['mix'])}  (router {result['router']}, policy {result['policy']})")
+
+
+def generate(result: dict[str, Any]) -> None:
+    """The text was written as it came; what is left is the mix, on stderr."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, markup=False).print(
+        f"[{recipe(result['mix'])}]", style="dim"
+    )
