@@ -1,0 +1,45 @@
+# make demo   everything in one go: .venv, install, train, route, blend, evaluate, report
+# make test   all the tests, the slow ones included
+# make lint   ruff and mypy
+#
+# PYTHON picks the interpreter; TORCH says what pip installs for torch, with options if need be.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+RUN := $(VENV)/bin
+DEMO_OUT ?= demo-out
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(RUN)/loramix demo --out $(DEMO_OUT)
+
+test: $(VENV)/.installed-dev
+	$(RUN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(RUN)/ruff check src tests tools
+	$(RUN)/mypy
+
+# The stamps make a second run start at once; a changed requirement installs again.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "loramix needs Python 3.10 or newer, and '$(PYTHON)' is" \
+	    "$$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
+	  echo "Install one and run: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "This Python cannot make virtual environments: its venv module is missing." >&2; \
+	  echo "On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 2; }
+	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install $(TORCH)
+	$(RUN)/python -m pip install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(RUN)/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO_OUT)
