@@ -1,0 +1,131 @@
+"""The arithmetic of the mixed forward: stack the skills, then two thin products.
+
+For row b with weights g[b, k]:
+
+    y[b] = W x[b] + Σ_k g[b,k] · s_k · B_k (A_k x[b])        A_k: [r_k, D_in], B_k: [D_out, r_k]
+
+With A = [A_1; …; A_K] [R, D_in] and B = [s_1 B_1, …, s_K B_K] [D_out, R] the sum over skills is
+B (scale ⊙ A x), where `scale` repeats g[b, k] r_k times: no loop over adapters, any ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from loramix.adapter import Adapter, LoraModule
+
+
+class SkillTensors(nn.Module):
+    """One adapter's tensors, beside the layers that they belong to.
+
+    Args:
+        adapter: where they come from; it is not changed by training.
+        trainable: whether they get gradients. Half-precision tensors then become float32,
+            because small steps would vanish in their few bits.
+        layers: path → the base's layer, which gives the device.
+    """
+
+    def __init__(self, adapter: Adapter, trainable: bool, layers: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.config = dict(adapter.config)
+        self.trainable = trainable
+        self.index = {path: i for i, path in enumerate(adapter.modules)}
+        self.scalings = {path: module.scaling for path, module in adapter.modules.items()}
+        self.A = nn.ParameterList()
+        self.B = nn.ParameterList()
+        for path, module in adapter.modules.items():
+            device = next(layers[path].parameters()).device
+            self.A.append(_parameter(module.A, trainable, device))
+            self.B.append(_parameter(module.B, trainable, device))
+
+    def module(self, path: str) -> LoraModule:
+        """The LoRA of one layer, on the live tensors."""
+        i = self.index[path]
+        return LoraModule(self.A[i], self.B[i], self.scalings[path])
+
+    @property
+    def dropout(self) -> float:
+        """Dropout on what goes into A; only skills that train have any."""
+        return float(self.config.get("lora_dropout") or 0.0) if self.trainable else 0.0
+
+
+def _parameter(tensor: torch.Tensor, trainable: bool, device: torch.device) -> nn.Parameter:
+    # Tensors born in inference mode could never take part in training later.
+    with torch.inference_mode(False):
+        value = tensor.detach().to(device)
+        if trainable and value.dtype in (torch.bfloat16, torch.float16):
+            value = value.float()
+        if trainable or value.is_inference():
+            value = value.clone()
+        return nn.Parameter(value, requires_grad=trainable)
+
+
+class Stack(NamedTuple):
+    """The active skills at one layer.
+
+    Attributes:
+        a: [R, D_in]
+        b: [D_out, R], scalings included.
+        scale: [B, R] float32, or None where every weight is 1.
+        versions: of the trained tensors that it was made from; a step makes it stale.
+    """
+
+    a: torch.Tensor
+    b: torch.Tensor
+    scale: torch.Tensor | None
+    versions: tuple[int, ...]
+
+
+def stack_skills(
+    modules: Sequence[LoraModule], dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A = [A_1; …; A_K] [R, D_in] and B = [s_1 B_1, …, s_K B_K] [D_out, R], both in `dtype`."""
+    a = torch.cat([m.A.to(dtype) for m in modules])
+    # Scaled before the cast, so that B rounds once.
+    wide = [m.B.to(torch.promote_types(m.B.dtype, torch.float32)) * m.scaling for m in modules]
+    return a, torch.cat([b.to(dtype) for b in wide], dim=1)
+
+
+def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> torch.Tensor:
+    """output + B (scale ⊙ A x), all tokens at once.
+
+    Without gradients the sum is written into `output`, which must be the caller's own.
+
+    Args:
+        x: what went into the layer, [B, T, D_in] or flattened over B and T.
+        output: what the layer made of it, [B, T, D_out] or flattened alike.
+        stack: the active skills, in the dtype of `output`.
+        rows: B.
+
+    Returns:
+        The sum, shaped and typed as `output`.
+    """
+    a, b, scale, _ = stack
+    if x.dtype != output.dtype:  # float32 tokens meet bfloat16 layers under autocast
+        x = x.to(output.dtype)
+    h = torch.mm(x.reshape(-1, a.shape[1]), a.t())  # [B·T, R]
+    flat = output.reshape(-1, b.shape[0])
+    if torch.is_grad_enabled():
+        if scale is not None:
+            h = (h.view(rows, -1, a.shape[0]) * scale[:, None]).to(h.dtype).view_as(h)
+        return torch.addmm(flat, h, b.t()).view_as(output)
+    if scale is not None:  # in place: multiplied in float32, rounded once
+        h.view(rows, -1, a.shape[0]).mul_(scale[:, None])
+    return flat.addmm_(h, b.t()).view_as(output)
+
+
+def drop_rows(x: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:
+    """Dropout with a rate for each row.
+
+    Args:
+        x: [B, T, D_in] or flattened over B and T.
+        rates: [B]
+    """
+    kept = 1 - rates.to(x.device)[:, None, None]
+    rows = x.reshape(rates.shape[0], -1, x.shape[-1])
+    mask = (torch.rand_like(rows, dtype=torch.float32) < kept) / kept
+    return (rows * mask.to(x.dtype)).view_as(x)

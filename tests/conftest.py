@@ -1,0 +1,34 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import make_tiny
+from transformers import PreTrainedModel
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _one_seed() -> None:
+    """Every test starts from the same random state."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny_llama() -> PreTrainedModel:
+    """A tiny random Llama of the test's own."""
+    return make_tiny("llama")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared data: LORAMIX_SHARED, or `shared` beside the repository."""
+    folder = Path(os.environ.get("LORAMIX_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}; set LORAMIX_SHARED")
+    return folder

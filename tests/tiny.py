@@ -1,0 +1,66 @@
+"""Tiny random models for tests: a few thousand parameters, made in milliseconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+
+VOCAB = 97
+HIDDEN = 32
+POSITIONS = 64
+
+_LLAMA = {
+    "hidden_size": HIDDEN,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": POSITIONS,
+}
+_SHAPES: dict[str, dict[str, Any]] = {
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,  # biases on q, k and v
+    "qwen3": {**_LLAMA, "head_dim": 8},
+    "gpt2": {"n_embd": HIDDEN, "n_layer": 2, "n_head": 4, "n_positions": POSITIONS},  # Conv1D
+    "gpt_neox": {**_LLAMA, "num_key_value_heads": 4},  # q, k and v in one layer
+    "opt": {
+        "hidden_size": HIDDEN,
+        "word_embed_proj_dim": HIDDEN,
+        "ffn_dim": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": POSITIONS,
+    },
+}
+ARCHITECTURES = tuple(_SHAPES)
+
+
+def make_tiny(
+    arch: str = "llama", dtype: torch.dtype = torch.float32, seed: int = 0, **changes: Any
+) -> PreTrainedModel:
+    """A random causal LM of the architecture, in eval mode.
+
+    Args:
+        arch: one of `ARCHITECTURES`.
+        dtype: of all its weights.
+        seed: of its weights; the global random state stays as it was.
+        changes: settings of the config that shall differ.
+    """
+    settings: dict[str, Any] = {
+        "vocab_size": VOCAB,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        # Wide enough that logits differ by more than rounding does.
+        "initializer_range": 0.15,
+        **_SHAPES[arch],
+        **changes,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(arch, **settings))
+    return model.to(dtype).eval()
