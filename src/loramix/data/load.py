@@ -99,6 +99,8 @@ def split_dev(
 def _rows(source: DataSource, split: str, limit: int | None, seed: int) -> Iterator[Row]:
     if source.builtin is not None:
         return _builtin_rows(source.builtin, split, limit, seed)
+    if source.split is None and split == "dev":
+        split = "validation"  # as datasets call it
     if source.hub is not None:
         return read_dataset(source.hub, source.name, split)
     path = source.path

@@ -1,0 +1,46 @@
+"""`loramix init`: write a commented YAML to start from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from loramix.config import template_yaml
+from loramix.errors import StorageError, UsageError
+
+NAME = "loramix.yaml"
+
+
+def init(path: Path, *, force: bool = False) -> dict[str, str]:
+    """Writes the YAML of `template_yaml`; into a folder, under the name `loramix.yaml`.
+
+    Returns:
+        {"path": where it was written}
+
+    Raises:
+        UsageError: there is a file already and `force` is not set, or no such folder.
+        StorageError: the disk is full or does not let us write.
+    """
+    path = path.expanduser()
+    if path.is_dir():
+        path = path / NAME
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"{path.parent}: no such folder", hint=f"make it first: mkdir -p {path.parent}"
+        )
+    if path.exists() and not force:
+        raise UsageError(
+            f"{path} is there already",
+            hint="give another path, or --force to replace it",
+        )
+    # Written beside and renamed, so that a full disk does not cost the old file.
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(template_yaml(), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise StorageError(
+            f"{path}: cannot be written", given=error.strerror, hint="check the folder's rights"
+        ) from error
+    return {"path": str(path)}
