@@ -138,8 +138,7 @@ def load_base(
     chosen = _pick_dtype(dtype, target, folder)
     tokenizer = _load_tokenizer(id, folder)
     model = _load_model(id, folder, config, chosen)
-    model.requires_grad_(False)
-    model.eval()
+    model.requires_grad_(False).train(False)
     base = Base(
         id=id,
         path=folder,
@@ -336,12 +335,13 @@ def _load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as hf_logging
 
-    verbosity = hf_logging.get_verbosity()
-    bar = hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
+    loader: Any = AutoModelForCausalLM
+    log: Any = hf_logging
+    verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = loader.from_pretrained(
             folder,
             dtype=dtype,
             use_safetensors=True,
@@ -359,9 +359,9 @@ def _load_model(
             expected="an architecture of transformers, with no custom code, in safetensors",
         ) from error
     finally:
-        hf_logging.set_verbosity(verbosity)
+        log.set_verbosity(verbosity)
         if bar:
-            hf_logging.enable_progress_bar()
+            log.enable_progress_bar()
     lacking = sorted(info["missing_keys"]) + sorted(str(k[0]) for k in info["mismatched_keys"])
     if lacking:
         # transformers would fill them with random numbers and say so in a log line
@@ -440,7 +440,7 @@ def encode_prompt(base: Base, prompt: Prompt, system: str | None = None) -> list
     tokenizer = base.tokenizer
     if tokenizer.chat_template:
         try:
-            ids = tokenizer.apply_chat_template(
+            ids: Any = tokenizer.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=True, return_dict=False
             )
         except Exception as error:
@@ -450,12 +450,12 @@ def encode_prompt(base: Base, prompt: Prompt, system: str | None = None) -> list
                 given=_first_line(error),
                 hint="leave out the system text, and let user and assistant take turns",
             ) from error
-        return [int(token) for token in ids]  # type: ignore[union-attr]
+        return [int(token) for token in ids]
     text = "".join(f"{turn['content']}\n" for turn in messages)
-    ids = list(tokenizer(text)["input_ids"])
-    while ids and ids[-1] in base.eos_ids:  # some tokenizers close every text
-        ids.pop()
-    return ids
+    plain: list[int] = list(tokenizer(text)["input_ids"])
+    while plain and plain[-1] in base.eos_ids:  # some tokenizers close every text
+        plain.pop()
+    return plain
 
 
 def encode_example(base: Base, prompt: Prompt, completion: str) -> tuple[list[int], list[int]]:
@@ -478,7 +478,8 @@ def check_prompt(
     Raises:
         PromptError: it is empty, or too long.
     """
-    content = prompt if isinstance(prompt, str) else "".join(t["content"] for t in prompt[-1:])
+    turns = as_messages(prompt)
+    content = turns[-1]["content"] if turns else ""
     if not content.strip():
         raise PromptError(
             "The prompt is empty.", given=repr(content), expected="a text", hint="say what you want"
