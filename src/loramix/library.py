@@ -1,0 +1,248 @@
+"""A library: a folder of skills trained for one base, and their gate.
+
+    library.json                 what the library holds (see `loramix.manifest`)
+    skills/NAME/                 a plain PEFT adapter, with card and gate memory
+    gate/                        gate.safetensors, gate.json
+
+Reading takes no lock: a `Library` is a snapshot of one generation (see `loramix.snapshot`).
+Writing happens in `edit()`, one writer at a time, whole or absent (see `loramix.transaction`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loramix.card import SkillCard
+from loramix.errors import AdapterMismatchError, LibraryError, UnknownSkillError, nearest
+from loramix.manifest import (
+    GATE,
+    MANIFEST,
+    SKILLS,
+    Manifest,
+    finish,
+    read_journal,
+    sweep,
+    validate_name,
+)
+from loramix.snapshot import READ_TIMEOUT, Skill, read_snapshot
+from loramix.storage import (
+    WriterLock,
+    make_folder,
+    remove_tree,
+    storage_errors,
+    sync_folder,
+    sync_tree,
+    write_file,
+)
+from loramix.transaction import CARD, GATE_META, GATE_TENSORS, README, Transaction
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramix.base import Base
+
+__all__ = ["Library", "Skill", "SkillCard", "Transaction", "validate_name"]
+
+EDIT_TIMEOUT = 10.0
+
+
+class Library:
+    """A folder of skills for one base. Make one with `create`, `open` or `shipped`."""
+
+    def __init__(self, path: Path, *, timeout: float = READ_TIMEOUT) -> None:
+        self.path = path
+        self._snapshot = read_snapshot(path, timeout)
+
+    @classmethod
+    def create(cls, path: str | Path, base_id: str, fingerprint: str) -> Library:
+        """Make an empty library in a new or empty folder.
+
+        Raises:
+            LibraryError: there is something in the folder already.
+            StorageError: the disk does not let us.
+        """
+        root = Path(path)
+        with _fresh_folder(root) as folder:
+            manifest = Manifest(base_id=base_id, base_fingerprint=fingerprint)
+            write_file(folder / MANIFEST, manifest.to_bytes())
+        return cls(root)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Library:
+        """Open the library in `path`, finishing a change that a killed writer left.
+
+        Raises:
+            LibraryError: not a library, a damaged one, or one of a newer schema.
+        """
+        return cls(Path(path))
+
+    @classmethod
+    def shipped(cls) -> Library:
+        """The ready-made library of the five pocket skills that comes with the package."""
+        return cls(shipped_path())
+
+    @property
+    def skills(self) -> dict[str, Skill]:
+        """The skills by name, in the order in which they came."""
+        return dict(self._snapshot.skills)
+
+    @property
+    def generation(self) -> int:
+        """Goes up by one with each change."""
+        return self._snapshot.manifest.generation
+
+    @property
+    def base_id(self) -> str:
+        """The base that the skills were trained for: an id, a path, or `pocket`."""
+        return self._snapshot.manifest.base_id
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of that base's files."""
+        return self._snapshot.manifest.base_fingerprint
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether this is the library inside the installed package, which is never edited."""
+        return self.path.resolve() == shipped_path().resolve()
+
+    def skill(self, name: str) -> Skill:
+        """One skill. Raises UnknownSkillError that names the nearest one."""
+        try:
+            return self._snapshot.skills[name]
+        except KeyError:
+            known = self._snapshot.skills
+            near = nearest(name, known)
+            raise UnknownSkillError(
+                f"the library {self.path} has no skill {name!r}",
+                expected=", ".join(known) or "a skill; the library is empty",
+                hint=f"did you mean {near!r}?" if near else "see `loramix list`",
+            ) from None
+
+    def gate(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The gate's tensors and description, or None if the library has no gate yet."""
+        from safetensors.torch import load
+
+        if self._snapshot.gate is None:
+            return None
+        tensors, meta = self._snapshot.gate
+        return load(tensors), json.loads(meta)
+
+    def check_base(self, base: Base) -> None:
+        """Raises AdapterMismatchError unless `base` is the one that the skills were made for."""
+        if base.fingerprint != self.fingerprint:
+            raise AdapterMismatchError(
+                f"the library {self.path} was made for another base",
+                given=f"{base.id}, fingerprint {base.fingerprint[:16]}",
+                expected=f"{self.base_id}, fingerprint {self.fingerprint[:16]}",
+                hint=f"load the base {self.base_id!r}, or train a library for {base.id!r}",
+            )
+
+    def refresh(self) -> Library:
+        """Read the newest generation; returns self."""
+        self._snapshot = read_snapshot(self.path, READ_TIMEOUT)
+        return self
+
+    def verify(self) -> None:
+        """Read everything and compare it with the manifest.
+
+        Raises:
+            LibraryError: a file is missing or altered.
+            AdapterError: an adapter cannot be read.
+        """
+        for skill in self._snapshot.skills.values():
+            skill.adapter()
+            skill.memory()
+        self.gate()
+
+    @contextlib.contextmanager
+    def edit(self, *, timeout: float = EDIT_TIMEOUT) -> Iterator[Transaction]:
+        """Change the library: all that the block does, or, if it raises, nothing.
+
+        The library is first brought to the newest generation, and after the block it is at the
+        one that the block made.
+
+        Raises:
+            LibraryError: this is the shipped library, which stays as it is.
+            LibraryBusyError: another process has been writing it for `timeout` seconds.
+            StorageError: the disk is full or does not let us write.
+        """
+        if self.is_shipped:
+            raise LibraryError(
+                f"the shipped library is not to be changed: {self.path}",
+                hint="copy it (`Library.shipped().copy_to(DIR)`) and pass --library DIR",
+            )
+        with WriterLock(self.path, timeout):
+            if journal := read_journal(self.path):
+                finish(self.path, journal)
+            sweep(self.path)
+            self._snapshot = read_snapshot(self.path, timeout)
+            txn = Transaction(self.path, self._snapshot.manifest)
+            try:
+                yield txn
+                txn.commit()
+            finally:
+                txn.close()
+            self._snapshot = read_snapshot(self.path, timeout)
+
+    def copy_to(self, path: str | Path) -> Library:
+        """Copy this generation to a new or empty folder, where it can be edited.
+
+        Raises:
+            LibraryError: there is something in the folder already, or this library changed
+                meanwhile.
+            StorageError: the disk is full or does not let us write.
+        """
+        root = Path(path)
+        manifest = self._snapshot.manifest
+        with _fresh_folder(root) as folder, storage_errors("copying the library", root):
+            make_folder(folder / SKILLS)
+            for name, skill in self._snapshot.skills.items():
+                target = folder / SKILLS / name
+                target.mkdir()
+                for file in (*skill.hashes, CARD, README):
+                    if (skill.path / file).is_file():
+                        shutil.copyfile(skill.path / file, target / file)
+                Skill(name, target, skill.card, skill.hashes).check_files()
+            if self._snapshot.gate:
+                (folder / GATE).mkdir()
+                for file, data in zip((GATE_TENSORS, GATE_META), self._snapshot.gate, strict=True):
+                    write_file(folder / GATE / file, data)
+            write_file(folder / MANIFEST, manifest.to_bytes())
+        return Library(root)
+
+
+def shipped_path() -> Path:
+    """Where the installed package keeps its library."""
+    return Path(__file__).resolve().parent / "pocket" / "library"
+
+
+@contextlib.contextmanager
+def _fresh_folder(root: Path) -> Iterator[Path]:
+    """A folder that is filled beside `root` and takes its name when the block has ended well."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        has = (root / MANIFEST).is_file()
+        raise LibraryError(
+            f"{root} {'already holds a library' if has else 'is not an empty folder'}",
+            expected="a new or an empty folder",
+            hint="open it with Library.open" if has else "choose another folder",
+        )
+    parent = root.absolute().parent
+    make_folder(parent)
+    folder = parent / f".{root.name}-{secrets.token_hex(8)}"
+    make_folder(folder)
+    try:
+        yield folder
+        sync_tree(folder)
+        with storage_errors("making the library", root):
+            os.replace(folder, root)
+        sync_folder(parent)
+    finally:
+        remove_tree(folder)

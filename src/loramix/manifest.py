@@ -1,0 +1,238 @@
+"""`library.json`, the one file that says what a library holds, and the journal that changes it.
+
+A change is prepared in a staging folder inside the library. Renaming the journal into place is
+the commit: before it nothing of the change is visible, after it the change is certain, because
+whoever next opens the library finishes it. Each step is a rename that can be repeated:
+
+    staging-X/skills/NAME -> skills/NAME   (an old one moves to staging-X/old first)
+    staging-X/gate        -> gate
+    staging-X/library.json -> library.json
+    delete the journal, then staging-X
+
+The journal of a downloaded library comes from a stranger, so it holds names, never paths.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from loramix.errors import LibraryError
+from loramix.storage import make_folder, move, remove_tree, sync_folder
+
+SCHEMA = 1
+MANIFEST = "library.json"
+JOURNAL = ".journal.json"
+STAGING = ".staging-"
+SKILLS = "skills"
+GATE = "gate"
+OLD = "old"
+
+RESERVED = ("auto", "base", "all")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_STAGING_NAME = re.compile(re.escape(STAGING) + r"[0-9a-f]{16}")
+
+
+def validate_name(name: str) -> str:
+    """Return `name` if a skill may have it.
+
+    Raises:
+        LibraryError: it is reserved, or holds anything but a-z, 0-9, `_` and `-`.
+    """
+    if not _NAME.fullmatch(name):
+        raise LibraryError(
+            "a skill cannot have this name",
+            given=repr(name),
+            expected="1 to 64 of a-z, 0-9, _ and -, beginning with a letter or a digit",
+            hint="choose another name, such as 'support-mail'",
+        )
+    if name in RESERVED:
+        raise LibraryError(
+            f"{name!r} is a reserved word, no skill can be called that",
+            expected=f"any name but {', '.join(RESERVED)}",
+            hint="choose another name",
+        )
+    return name
+
+
+class Manifest(BaseModel):
+    """What a library holds. Hashes are SHA-256 of the files that no person edits.
+
+    Attributes:
+        schema_version: the layout; a newer one than ours is refused.
+        base_id: Hugging Face id, local path, or `pocket`.
+        base_fingerprint: SHA-256 of the base's files (`loramix.base.fingerprint_files`).
+        generation: goes up by one with each change.
+        skills: file hashes of each skill, in the order in which the skills came.
+        gate: file hashes of the gate, or None if there is no gate.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA
+    base_id: str
+    base_fingerprint: str
+    generation: int = 0
+    skills: dict[str, dict[str, str]] = {}
+    gate: dict[str, str] | None = None
+
+    def to_bytes(self) -> bytes:
+        """The text of `library.json`."""
+        return (self.model_dump_json(indent=2) + "\n").encode()
+
+
+class Journal(BaseModel):
+    """One change that is certain but perhaps not finished.
+
+    Attributes:
+        staging: name of the staging folder, directly inside the library.
+        generation: the generation that the change makes.
+        place: skills whose staged folder goes to `skills/`.
+        drop: skills whose folder goes away.
+        gate: what happens to the gate's folder.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA
+    staging: str
+    generation: int
+    place: list[str]
+    drop: list[str]
+    gate: Literal["keep", "place", "drop"]
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read and check `library.json`.
+
+    Raises:
+        LibraryError: absent, damaged, of a newer schema, or with a name that is none.
+    """
+    path = root / MANIFEST
+    try:
+        raw = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as err:
+        what = "there is no such folder" if not root.exists() else "this folder is no library"
+        raise LibraryError(
+            f"{what}: {root}",
+            expected=f"a folder with {MANIFEST}",
+            hint="check --library, or make one with `loramix train`",
+        ) from err
+    except OSError as err:
+        raise LibraryError(
+            f"{path} cannot be read: {err.strerror or err}", hint="check its permissions"
+        ) from err
+    except ValueError as err:
+        raise _damaged(path, f"not JSON: {err}") from err
+    _check_schema(raw, path)
+    try:
+        manifest = Manifest.model_validate(raw)
+        for name in manifest.skills:
+            validate_name(name)
+    except ValidationError as err:
+        first = err.errors()[0]
+        raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from err
+    return manifest
+
+
+def read_journal(root: Path) -> Journal | None:
+    """The change in progress, or None. Raises LibraryError if its text is damaged."""
+    path = root / JOURNAL
+    try:
+        raw = json.loads(path.read_bytes())
+        _check_schema(raw, path)
+        journal = Journal.model_validate(raw)
+    except FileNotFoundError:
+        return None
+    except OSError as err:
+        raise LibraryError(f"{path} cannot be read: {err.strerror or err}") from err
+    except ValueError as err:  # pydantic's ValidationError is one
+        raise _damaged(path, str(err)) from err
+    for name in (*journal.place, *journal.drop):
+        validate_name(name)
+    if not _STAGING_NAME.fullmatch(journal.staging) or (root / journal.staging).is_symlink():
+        raise _damaged(path, f"staging folder {journal.staging!r}")
+    return journal
+
+
+def finish(root: Path, journal: Journal) -> None:
+    """Carry out a committed change, from whatever step it had reached. The lock must be held.
+
+    Raises:
+        StorageError: a rename failed; the journal stays, and the next caller goes on.
+        LibraryError: what the journal speaks of is not there.
+    """
+    staging = root / journal.staging
+    old = staging / OLD
+    if (staging / MANIFEST).is_file():
+        for name in journal.place:
+            _replace(staging / SKILLS / name, root / SKILLS / name, old / SKILLS / name)
+        for name in journal.drop:
+            _drop(root / SKILLS / name, old / SKILLS / name)
+        if journal.gate == "place":
+            _replace(staging / GATE, root / GATE, old / GATE)
+        elif journal.gate == "drop":
+            _drop(root / GATE, old / GATE)
+        sync_folder(root / SKILLS)
+        sync_folder(root)
+        move(staging / MANIFEST, root / MANIFEST)
+        sync_folder(root)
+    elif read_manifest(root).generation < journal.generation:
+        raise _damaged(root / JOURNAL, f"{journal.staging} is missing")
+    remove_tree(root / JOURNAL)
+    sync_folder(root)
+    remove_tree(staging)
+
+
+def make_staging(root: Path) -> Path:
+    """A new staging folder with all the folders that `finish` moves things between.
+
+    They are made before the commit, so that after it nothing but renames is left, which a full
+    disk does not stop.
+    """
+    staging = root / f"{STAGING}{secrets.token_hex(8)}"
+    for folder in (staging / SKILLS, staging / OLD / SKILLS, root / SKILLS):
+        make_folder(folder)
+    return staging
+
+
+def sweep(root: Path) -> None:
+    """Delete what killed writers left behind. The lock must be held and no journal open."""
+    for left in root.glob(f"{STAGING}*"):
+        remove_tree(left)
+
+
+def _replace(staged: Path, final: Path, old: Path) -> None:
+    if not staged.exists():
+        return  # an earlier run got past this step
+    _drop(final, old)
+    move(staged, final)
+
+
+def _drop(final: Path, old: Path) -> None:
+    if final.exists() or final.is_symlink():
+        move(final, old)
+
+
+def _check_schema(raw: object, path: Path) -> None:
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(version, int):
+        raise _damaged(path, "no schema_version")
+    if version > SCHEMA:
+        raise LibraryError(
+            f"{path} was written by a newer loramix",
+            given=f"schema {version}",
+            expected=f"schema {SCHEMA} or older",
+            hint="upgrade: pip install --upgrade loramix",
+        )
+
+
+def _damaged(path: Path, how: str) -> LibraryError:
+    return LibraryError(
+        f"{path} is damaged", given=how, hint="restore it from a copy, or train the library anew"
+    )

@@ -1,0 +1,312 @@
+"""One change of a library: skills added, removed, a new gate; all of it happens, or none.
+
+with library.edit() as txn:
+    txn.add("math", adapter, card, memory)
+    txn.set_gate(tensors, meta)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from loramix.card import LoraSummary, SkillCard, model_card
+from loramix.errors import LibraryError, UnknownSkillError, nearest
+from loramix.manifest import (
+    GATE,
+    JOURNAL,
+    MANIFEST,
+    SKILLS,
+    Journal,
+    Manifest,
+    finish,
+    make_staging,
+    validate_name,
+)
+from loramix.storage import (
+    file_sha256,
+    make_folder,
+    move,
+    remove_tree,
+    sha256,
+    storage_errors,
+    sync_folder,
+    sync_tree,
+    write_file,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loramix.adapter import Adapter
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+CARD = "skill.json"
+README = "README.md"
+MEMORY = "memory.safetensors"
+MEMORY_KEY = "features"
+GATE_TENSORS = "gate.safetensors"
+GATE_META = "gate.json"
+
+
+class Transaction:
+    """What a `with library.edit() as txn:` block can do. The writer's lock is held meanwhile.
+
+    Each call checks its input and writes to a staging folder at once, so that a bad adapter or a
+    full disk is reported where it arises; readers see nothing before the block ends.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self._root = root
+        self._before = manifest
+        self._skills: dict[str, dict[str, str]] = dict(manifest.skills)
+        self._placed: dict[str, SkillCard] = {}
+        self._gate: dict[str, str] | None = None
+        self._staging = make_staging(root)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The skills that the library will hold, in its order."""
+        return tuple(self._skills)
+
+    def add(
+        self,
+        name: str,
+        adapter: Adapter,
+        card: SkillCard,
+        memory: Tensor,
+        *,
+        replace: bool = False,
+    ) -> None:
+        """Add a skill, or with `replace` put it in the place of the one of that name.
+
+        Args:
+            memory: gate features of its example prompts, [N, F], any float dtype, finite.
+
+        Raises:
+            LibraryError: bad or taken name, or memory of another form.
+            StorageError: the disk is full or does not let us write.
+        """
+        from loramix.adapter import write_adapter
+
+        validate_name(name)
+        if name in self._skills and not replace:
+            raise LibraryError(
+                f"the library already has a skill {name!r}",
+                hint="pass --replace (replace=True) to exchange it, or choose another name",
+            )
+        final = self._root / SKILLS / name
+        if name not in self._before.skills and (final.exists() or final.is_symlink()):
+            raise LibraryError(
+                f"a folder is in the way: {final}",
+                expected=f"nothing there: {MANIFEST} does not list that skill",
+                hint="move it away; to add it as a skill, pass its new path to `loramix add`",
+            )
+        check_memory(name, memory)
+        full_card = card.model_copy(
+            update={
+                "name": name,
+                "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "base_id": self._before.base_id,
+                "base_fingerprint": self._before.base_fingerprint,
+                "lora": LoraSummary(
+                    rank=adapter.rank,
+                    parameters=adapter.num_parameters,
+                    bytes=adapter.nbytes,
+                    targets=sorted({path.rpartition(".")[2] for path in adapter.modules}),
+                ),
+                "memory_shape": (memory.shape[0], memory.shape[1]),
+            }
+        )
+        # PEFT names the base in the config; a path on somebody's disk would say nothing here.
+        named = {**adapter.config, "base_model_name_or_path": self._before.base_id}
+        folder = self._staging / SKILLS / name
+        remove_tree(folder)
+        make_folder(folder)
+        with storage_errors(f"saving the skill {name!r}", self._root):
+            write_adapter(dataclasses.replace(adapter, config=named), folder)
+            data = {MEMORY_KEY: memory.detach().cpu().contiguous()}
+            _write_tensors(folder / MEMORY, data)
+            write_file(folder / CARD, (full_card.model_dump_json(indent=2) + "\n").encode())
+            write_file(folder / README, model_card(full_card).encode())
+            sync_tree(folder)
+            self._skills[name] = {
+                file: file_sha256(folder / file) for file in (*ADAPTER_FILES, MEMORY)
+            }
+        self._placed[name] = full_card
+
+    def remove(self, name: str) -> None:
+        """Remove a skill. Raises UnknownSkillError if there is none of that name."""
+        if name not in self._skills:
+            raise UnknownSkillError(
+                f"the library has no skill {name!r}",
+                expected=", ".join(self._skills) or "a skill; the library is empty",
+                hint=f"did you mean {near!r}?" if (near := nearest(name, self._skills)) else None,
+            )
+        del self._skills[name]
+        if self._placed.pop(name, None):
+            remove_tree(self._staging / SKILLS / name)
+
+    def set_gate(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Give the library a new gate: its tensors and its JSON-able description.
+
+        Raises:
+            StorageError: the disk is full or does not let us write.
+            TypeError: `meta` holds something that JSON cannot.
+        """
+        text = json.dumps(meta, indent=2, ensure_ascii=False, allow_nan=False)
+        folder = self._staging / GATE
+        make_folder(folder)
+        with storage_errors("saving the gate", self._root):
+            data = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+            _write_tensors(folder / GATE_TENSORS, data)
+            write_file(folder / GATE_META, (text + "\n").encode())
+            sync_tree(folder)
+            self._gate = {file: file_sha256(folder / file) for file in (GATE_TENSORS, GATE_META)}
+
+    def memories(self) -> dict[str, Tensor]:
+        """Gate memory of every skill that the library will hold, [N, F] float32 each."""
+        found = {}
+        for name, hashes in self._skills.items():
+            root = self._staging if name in self._placed else self._root
+            found[name] = read_memory(root / SKILLS / name / MEMORY, hashes[MEMORY])
+        return found
+
+    def cards(self) -> dict[str, SkillCard]:
+        """Card of every skill that the library will hold."""
+        return {
+            name: self._placed.get(name) or read_card(self._root / SKILLS / name)
+            for name in self._skills
+        }
+
+    def commit(self) -> None:
+        """Make the change. Called by `Library.edit` at the end of its block.
+
+        Raises:
+            LibraryError: the skills' memories do not have the same number of features.
+            StorageError: the disk does not let us; if the journal was written by then, the
+                change is certain and the next one to open the library finishes it.
+        """
+        drop = [name for name in self._before.skills if name not in self._skills]
+        if not (drop or self._placed or self._gate):
+            return
+        self._check_features()
+        self._check_movable()
+        journal = Journal(
+            staging=self._staging.name,
+            generation=self._before.generation + 1,
+            place=list(self._placed),
+            drop=drop,
+            gate=self._gate_step(),
+        )
+        kept = self._before.gate if journal.gate == "keep" else None
+        manifest = self._before.model_copy(
+            update={
+                "generation": journal.generation,
+                "skills": self._skills,
+                "gate": self._gate or kept,
+            }
+        )
+        write_file(self._staging / MANIFEST, manifest.to_bytes())
+        write_file(self._staging / JOURNAL, journal.model_dump_json(indent=2).encode())
+        for folder in (self._staging / SKILLS, self._staging, self._root):
+            sync_folder(folder)
+        move(self._staging / JOURNAL, self._root / JOURNAL)  # the commit
+        sync_folder(self._root)
+        finish(self._root, journal)
+
+    def close(self) -> None:
+        """Delete the staging folder, unless a journal still needs it."""
+        if not (self._root / JOURNAL).exists():
+            remove_tree(self._staging)
+
+    def _gate_step(self) -> Literal["keep", "place", "drop"]:
+        if self._gate:
+            return "place"
+        # A gate speaks about the skills that it was fitted on; other skills, no gate.
+        return "keep" if set(self._skills) == set(self._before.skills) else "drop"
+
+    def _check_features(self) -> None:
+        widths = {
+            name: card.memory_shape[1]
+            for name, card in self.cards().items()
+            if card.memory_shape is not None
+        }
+        if len(set(widths.values())) > 1:
+            raise LibraryError(
+                "the skills' gate memories do not have the same number of features",
+                given=", ".join(f"{name}: {width}" for name, width in widths.items()),
+                expected="one F for all of them",
+                hint="compute all memories with the same gate features",
+            )
+
+    def _check_movable(self) -> None:
+        """What would make a rename fail after the commit must be found before it."""
+        skills = self._root / SKILLS
+        if skills.is_symlink():
+            raise LibraryError(
+                f"{skills} is a link, so that a change could not be made whole",
+                hint="make it a real folder on the disk of the library",
+            )
+        for folder in (self._root, skills):
+            if not os.access(folder, os.W_OK | os.X_OK):
+                with storage_errors("changing the library", folder):
+                    raise PermissionError(13, "not writable")
+
+
+def check_memory(name: str, memory: Tensor) -> None:
+    """Raises LibraryError unless `memory` is [N, F] with N and F at least 1, float, finite."""
+    expected = "[N, F], N and F at least 1, a float dtype, finite numbers"
+    shape = tuple(memory.shape)
+    given = f"shape {list(shape)}, dtype {memory.dtype}"
+    good = len(shape) == 2 and 0 not in shape and memory.is_floating_point()
+    if good and not bool(memory.isfinite().all()):
+        good, given = False, f"{given}, with NaN or infinite numbers"
+    if not good:
+        raise LibraryError(f"bad gate memory for {name!r}", given=given, expected=expected)
+
+
+def read_memory(path: Path, expected_sha256: str) -> Tensor:
+    """The [N, F] float32 features of one `memory.safetensors`.
+
+    Raises:
+        LibraryError: missing, or not the file that the manifest lists.
+    """
+    from safetensors.torch import load
+
+    try:
+        data = path.read_bytes()
+    except OSError as err:
+        raise LibraryError(f"{path} cannot be read: {err.strerror or err}") from err
+    if sha256(data) != expected_sha256:
+        raise LibraryError(
+            f"{path} is not the file that the library lists",
+            hint="if another process changed the library, open it again; else restore the file",
+        )
+    return load(data)[MEMORY_KEY].float()
+
+
+def read_card(folder: Path) -> SkillCard:
+    """The card in a skill's folder. Raises LibraryError if it is missing or damaged."""
+    path = folder / CARD
+    try:
+        return SkillCard.model_validate_json(path.read_bytes())
+    except OSError as err:
+        raise LibraryError(
+            f"{path} cannot be read: {err.strerror or err}",
+            hint="restore the file, or remove the skill and add it again",
+        ) from err
+    except ValueError as err:
+        raise LibraryError(f"{path} is damaged", given=str(err).splitlines()[0]) from err
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write safetensors through our own file, so that a full disk is an ordinary OSError."""
+    from safetensors.torch import save
+
+    write_file(path, save(tensors))
