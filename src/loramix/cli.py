@@ -19,20 +19,17 @@ from loramix import __version__, console, render
 class _Commands(TyperGroup):
     """The one place where an error becomes a message and an exit code."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-            return result
-        except BrokenPipeError:
-            console.silence_stdout()
-            raise typer.Exit(1) from None
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                sys.stdout.flush()  # what cannot be written is told here, not at exit
         except (Exception, KeyboardInterrupt) as error:
-            told = console.as_user_error(error)
-            if told is None:
+            code = console.fail(error)
+            if code is None:
                 raise
-            console.complain(told)
-            raise typer.Exit(told.exit_code) from None
+            sys.exit(code)
 
 
 app = typer.Typer(
@@ -221,11 +218,12 @@ def route(
     as_json: JsonOption = False,
 ) -> None:
     """The scores of a prompt and the mix that they give; nothing is generated."""
+    prompt = console.read_prompt(prompt)
     from loramix.commands import route as work
 
     console.report(
         lambda: work.route(
-            console.read_prompt(prompt),
+            prompt,
             router=router,
             policy=policy,
             library=library,
@@ -252,11 +250,12 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Write an answer, and say on stderr which mix wrote it."""
+    prompt = console.read_prompt(prompt)
     from loramix.commands import generate as work
 
     console.report(
         lambda: work.generate(
-            console.read_prompt(prompt),
+            prompt,
             mix=mix,
             sampling=work.Sampling(
                 max_new_tokens=max_new_tokens,

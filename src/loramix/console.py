@@ -43,7 +43,10 @@ def as_user_error(error: BaseException) -> LoramixError | None:
         return error
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("Stopped.")
-    chain, seen = error, set[int]()
+    if isinstance(error, BrokenPipeError):
+        return StorageError("Nobody reads the output any more.")
+    chain: BaseException | None = error
+    seen = set[int]()
     while chain is not None and id(chain) not in seen:
         seen.add(id(chain))
         number = chain.errno if isinstance(chain, OSError) else None
@@ -55,7 +58,7 @@ def as_user_error(error: BaseException) -> LoramixError | None:
             )
         if isinstance(chain, LoramixError):
             return chain
-        chain = chain.__cause__ or chain.__context__  # type: ignore[assignment]
+        chain = chain.__cause__ or chain.__context__
     if isinstance(error, MemoryError):
         return ResourceError(
             "There is not enough memory for this.",
@@ -69,10 +72,18 @@ def as_user_error(error: BaseException) -> LoramixError | None:
     return None
 
 
-def complain(error: LoramixError) -> None:
-    """Write the message of `error` to stderr."""
-    mark = "" if isinstance(error, Interrupted) else "Error: "
-    print(f"{mark}{error}", file=sys.stderr)  # noqa: T201
+def fail(error: BaseException) -> int | None:
+    """Tell the user of an error, on stderr. Returns the exit code, or None for a fault of ours."""
+    told = as_user_error(error)
+    if told is not None and not isinstance(error, BrokenPipeError):
+        mark = "" if isinstance(told, Interrupted) else "Error: "
+        sys.stderr.write(f"{mark}{told}\n")
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would try once more at exit, and complain in its own way.
+        _silence_stdout()
+    return None if told is None else told.exit_code
 
 
 @contextlib.contextmanager
@@ -140,8 +151,8 @@ def read_line(ask: str) -> str | None:
         return None
 
 
-def silence_stdout() -> None:
-    """Point stdout at nothing, so that a reader who has gone is not written to again."""
+def _silence_stdout() -> None:
+    """Point stdout at nothing."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)
