@@ -13,6 +13,7 @@ import pytest
 
 import cli_reference
 import markers
+import readme_examples
 import readme_tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -214,3 +215,9 @@ def test_pins_hold_the_floors() -> None:
         floor = Requirement(text)
         assert floor.specifier.contains(pins[canonicalize_name(floor.name)]), text
     assert pins["torch"] == "2.13.0"
+
+
+@pytest.mark.slow
+def test_the_readme_shows_what_the_shipped_library_answers() -> None:
+    shown = markers.part(markers.README.read_text("utf-8"), "examples")
+    assert shown == readme_examples.examples(), "run: python tools/readme_examples.py"
