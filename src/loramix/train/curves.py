@@ -1,0 +1,59 @@
+"""losses.json and losses.png: how the losses fell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from loramix.storage import storage_errors
+from loramix.train.checkpoint import write_json
+from loramix.train.jobs import TrainResult
+
+_SMOOTH = 20  # steps of the running mean that is drawn
+
+
+def save_curves(results: Mapping[str, TrainResult], folder: Path) -> None:
+    """Writes both files.
+
+    Raises:
+        StorageError: the disk does not let us.
+    """
+    curves = {
+        name: {"train": result.losses, "dev": result.dev_losses, "best_step": result.best_step}
+        for name, result in results.items()
+    }
+    write_json(folder / "losses.json", curves)
+    with storage_errors("drawing the losses", folder):
+        _draw(results, folder / "losses.png")
+
+
+def _draw(results: Mapping[str, TrainResult], file: Path) -> None:
+    # Without pyplot: it would keep figures alive, and look for a screen.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for number, (name, result) in enumerate(results.items()):
+        colour = f"C{number % 10}"
+        smooth = _running_mean(result.losses)
+        axes.plot(range(1, len(smooth) + 1), smooth, color=colour, label=name)
+        if result.dev_losses:
+            steps, losses = zip(*result.dev_losses, strict=True)
+            axes.plot(steps, losses, "o--", color=colour, markersize=3, linewidth=0.8)
+    axes.set(xlabel="step", ylabel="loss (nats a token)", yscale="log")
+    axes.set_title("solid: training, running mean; dashed: dev")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(file, dpi=110)
+
+
+def _running_mean(values: tuple[float, ...]) -> list[float]:
+    """The mean of the last `_SMOOTH` values at each point."""
+    means: list[float] = []
+    total = 0.0
+    for i, value in enumerate(values):
+        total += value - (values[i - _SMOOTH] if i >= _SMOOTH else 0.0)
+        means.append(total / min(i + 1, _SMOOTH))
+    return means
