@@ -210,9 +210,9 @@ def _folder_of(id: str) -> Path:
     if id == "pocket":
         return pocket_path()
     folder = Path(id).expanduser()
-    if folder.exists():
+    if id.strip() and folder.exists():
         return folder
-    if id.startswith((".", "/", "~")) or id.count("/") > 1 or "\\" in id or not id.strip():
+    if not id.strip() or id.startswith((".", "/", "~")) or id.count("/") > 1 or "\\" in id:
         raise BaseError(
             "The folder of the base does not exist.",
             given=id or "an empty name",
@@ -347,6 +347,7 @@ def _load_model(
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # they are reported below, by name
             output_loading_info=True,
         )
     except (torch.OutOfMemoryError, MemoryError):

@@ -91,8 +91,8 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     if 0 < sampling.top_k < scores.shape[-1]:
         kept, places = scores.topk(sampling.top_k, dim=-1)
         scores = torch.full_like(scores, -math.inf).scatter(-1, places, kept)
-    # subtracting the largest first keeps a tiny temperature from overflowing
-    scores = (scores - scores.amax(-1, keepdim=True)) / sampling.temperature
+    # the largest becomes 0, so a tiny temperature cannot overflow; float32 has none below 1e-38
+    scores = (scores - scores.amax(-1, keepdim=True)) / max(sampling.temperature, 1e-30)
     chances = scores.softmax(-1)
     if sampling.top_p < 1:
         ordered, places = chances.sort(dim=-1, descending=True)
