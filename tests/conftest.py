@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import make_tiny
 from transformers import PreTrainedModel
+
+from tiny import make_tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 

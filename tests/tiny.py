@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-
 VOCAB = 97
 HIDDEN = 32
 POSITIONS = 64

@@ -43,11 +43,14 @@ _REFUSED_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
 # All that a plain LoRA config may hold. A setting outside is one of a newer PEFT, and is refused
 # when it is switched on, since ignoring it could change what the adapter computes.
 _PLAIN = frozenset(
-    """alpha_pattern auto_mapping base_model_name_or_path bias corda_config ensure_weight_tying
-    eva_config exclude_modules fan_in_fan_out inference_mode init_lora_weights layers_pattern
-    layers_to_transform loftq_config lora_alpha lora_dropout lora_ga_config megatron_core
-    peft_type peft_version qalora_group_size r rank_pattern revision runtime_config target_modules
-    task_type use_rslora""".split()
+    (
+        *("alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "corda_config"),
+        *("ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out"),
+        *("inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform"),
+        *("loftq_config", "lora_alpha", "lora_dropout", "lora_ga_config", "megatron_core"),
+        *("peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision"),
+        *("runtime_config", "target_modules", "task_type", "use_rslora"),
+    )
 )
 
 

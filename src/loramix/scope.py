@@ -1,0 +1,222 @@
+"""The skills beside a base, and the scope in which a batch is mixed from them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from loramix.errors import RecipeError, UsageError
+from loramix.mix import check_skills
+from loramix.stack import SkillTensors, Stack, add_mix, drop_rows, stack_skills
+
+Pairs = dict[tuple[str, torch.dtype], tuple[torch.Tensor, torch.Tensor]]
+"""(layer, dtype) → stacked A and B."""
+
+_KEPT = 4
+"""How many sets of active skills keep their stacks after their scope is gone."""
+
+
+class Shelf(nn.Module):
+    """The skills by name, and which scope is in force.
+
+    Attributes:
+        scope: the innermost scope that was entered and not left, or None.
+        edition: counts the changes; what was stacked in an older edition is stale.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._skills = nn.ModuleDict()
+        self._kept: OrderedDict[tuple[str, ...], Pairs] = OrderedDict()
+        self.scope: MixScope | None = None
+        self.edition = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The skills, in the order in which they came."""
+        return tuple(key.removeprefix("skill:") for key in self._skills)
+
+    def put(self, name: str, skill: SkillTensors) -> None:
+        """Adds a skill, or replaces the one of that name."""
+        # The prefix lets a skill be called `keys` or `update`, which a ModuleDict forbids.
+        self._skills[f"skill:{name}"] = skill
+        self.touch()
+
+    def take(self, name: str) -> None:
+        """Takes a skill away."""
+        check_skills([name], self.names)
+        del self._skills[f"skill:{name}"]
+        self.touch()
+
+    def skill(self, name: str) -> SkillTensors:
+        """The tensors of one skill.
+
+        Raises:
+            UnknownSkillError: there is no such skill.
+        """
+        check_skills([name], self.names)
+        skill = self._skills[f"skill:{name}"]
+        assert isinstance(skill, SkillTensors)
+        return skill
+
+    def covered(self) -> set[str]:
+        """The layers that some skill covers."""
+        return {path for name in self.names for path in self.skill(name).index}
+
+    def pairs(self, active: tuple[str, ...]) -> Pairs:
+        """Stacked tensors of frozen skills, kept for the latest few sets of active ones."""
+        kept = self._kept.setdefault(active, {})
+        self._kept.move_to_end(active)
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return kept
+
+    def touch(self) -> None:
+        """Forgets all stacks, because some tensor has changed."""
+        self.edition += 1
+        self._kept.clear()
+
+
+class MixScope:
+    """One batch's weights, as a context: inside it every forward of the base is mixed.
+
+    Made by `MixedModel.using`. It can be entered again and again (once for each token, say) and
+    keeps what it gathered; another scope of the same skills finds their stacks too.
+
+    Attributes:
+        rows: B.
+        active: the skills that some row uses; only they are gathered.
+        tokens: B·T of the forward that runs, where that is known.
+    """
+
+    def __init__(self, shelf: Shelf, weights: torch.Tensor, names: Sequence[str]) -> None:
+        _check_weights(weights, names)
+        check_skills(names, shelf.names)
+        used = (weights.detach() != 0).any(dim=0).tolist()
+        columns = [k for k, is_used in enumerate(used) if is_used]
+        self.rows = weights.shape[0]
+        self.active = tuple(names[k] for k in columns)
+        self.tokens: int | None = None
+        self._shelf = shelf
+        self._weights = weights if all(used) else weights[:, columns]
+        self._all_ones = not weights.requires_grad and bool((self._weights == 1).all())
+        self._outer: list[MixScope | None] = []
+        self._edition = -1  # of the shelf, when this scope last looked
+        self._skills: list[SkillTensors] = []
+        self._rates: torch.Tensor | None = None
+        self._learns = False
+        self._stacks: dict[tuple[str, torch.dtype], Stack | None] = {}
+        self._scales: dict[tuple[tuple[int, ...], torch.device], torch.Tensor] = {}
+
+    def __enter__(self) -> MixScope:
+        if self._edition != self._shelf.edition:
+            self._look_up()
+        self._outer.append(self._shelf.scope)
+        self._shelf.scope = self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._shelf.scope = self._outer.pop()
+
+    def _look_up(self) -> None:
+        self._skills = [self._shelf.skill(name) for name in self.active]
+        self._stacks, self._scales = {}, {}
+        self._learns = self._weights.requires_grad or any(s.trainable for s in self._skills)
+        rates = torch.tensor([skill.dropout for skill in self._skills])
+        used = (self._weights.detach() != 0).to("cpu")
+        self._rates = (used * rates).amax(dim=1) if rates.any() else None
+        self._edition = self._shelf.edition
+
+    def apply(self, path: str, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor | None:
+        """Adds the mix to what the base's layer made of `x`; None where no skill covers it.
+
+        Args:
+            path: the layer.
+            x: [B, T, D_in], or flattened over B and T.
+            output: [B, T, D_out], or flattened alike.
+
+        Raises:
+            UsageError: the batch has another number of rows than the weights.
+        """
+        if not self._skills:
+            return None
+        stack = self._stack(path, output)
+        if stack is None:
+            return None
+        # Some layers see the batch flattened to [B·T, D_in]; a mere part of it (the tokens that
+        # reach one expert of a mixture) cannot be told apart into rows.
+        whole = self.rows if x.dim() > 2 else self.tokens or x.shape[0] // self.rows * self.rows
+        if x.shape[0] != whole:
+            raise rows_differ(self.rows, x.shape[0], path)
+        if self._rates is not None and self._shelf.training:
+            x = drop_rows(x, self._rates)
+        return add_mix(x, output, stack, self.rows)
+
+    def _stack(self, path: str, output: torch.Tensor) -> Stack | None:
+        """The layer's stack: kept for the scope, but made anew where gradients flow into it."""
+        if self._learns and torch.is_grad_enabled():
+            return self._make(path, output)
+        key = (path, output.dtype)
+        if key in self._stacks:
+            stack = self._stacks[key]
+            if stack is None or not stack.versions or stack.versions == self._versions(path):
+                return stack
+        # Kept tensors may meet gradients later, which those born in inference mode must not.
+        with torch.inference_mode(False), torch.no_grad():
+            stack = self._stacks[key] = self._make(path, output)
+        return stack
+
+    def _versions(self, path: str) -> tuple[int, ...]:
+        """Counts the writes into the trained tensors of one layer."""
+        trained = [s.module(path) for s in self._skills if s.trainable and path in s.index]
+        return tuple(t._version for module in trained for t in (module.A, module.B))
+
+    def _make(self, path: str, output: torch.Tensor) -> Stack | None:
+        here = [(k, s.module(path)) for k, s in enumerate(self._skills) if path in s.index]
+        if not here:
+            return None
+        versions = self._versions(path)
+        kept = self._shelf.pairs(self.active)
+        pair = None if versions else kept.get((path, output.dtype))
+        if pair is None:
+            pair = stack_skills([module for _, module in here], output.dtype)
+            if not versions:
+                kept[path, output.dtype] = pair
+        columns = tuple(k for k, module in here for _ in range(module.rank))
+        return Stack(*pair, self._scale(columns, output.device), versions)
+
+    def _scale(self, columns: tuple[int, ...], device: torch.device) -> torch.Tensor | None:
+        """The weights spread over ranks, [B, R] float32."""
+        if self._all_ones:
+            return None
+        key = (columns, device)
+        if key not in self._scales or self._weights.requires_grad:
+            self._scales[key] = self._weights[:, list(columns)].to(device, torch.float32)
+        return self._scales[key]
+
+
+def _check_weights(weights: torch.Tensor, names: Sequence[str]) -> None:
+    if weights.dim() != 2 or weights.shape[1] != len(names) or not weights.shape[0]:
+        raise UsageError(
+            "The weights of the mix have the wrong shape.",
+            given=list(weights.shape),
+            expected=f"[rows, {len(names)}]: a row for each row of the batch, a column for each "
+            "skill",
+        )
+    if len(set(names)) != len(names):
+        raise UsageError("A skill is named twice in one mix.", given=", ".join(names))
+    if not torch.isfinite(weights.detach()).all():
+        raise RecipeError("The weights of the mix are not all finite.")
+
+
+def rows_differ(rows: int, batch: int, where: str) -> UsageError:
+    """The error for a batch that has other rows than its weights."""
+    return UsageError(
+        f"The mix and the batch differ in rows at {where}.",
+        given=f"{rows} rows of weights, {batch} rows in the batch",
+        expected="one row of weights for each row of the batch",
+        hint="Beam search and several return sequences repeat rows: repeat the weights too.",
+    )
