@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +21,17 @@ from loramix.card import SkillCard
 from loramix.errors import AdapterMismatchError, LibraryError, UnknownSkillError, nearest
 from loramix.manifest import (
     GATE,
+    GATE_FILES,
+    JOURNAL,
     MANIFEST,
     SKILLS,
+    STAGING,
+    Journal,
     Manifest,
+    commit,
+    discard_staging,
     finish,
+    make_staging,
     read_journal,
     sweep,
     validate_name,
@@ -35,13 +40,11 @@ from loramix.snapshot import READ_TIMEOUT, Skill, read_snapshot
 from loramix.storage import (
     WriterLock,
     make_folder,
-    remove_tree,
     storage_errors,
-    sync_folder,
     sync_tree,
     write_file,
 )
-from loramix.transaction import CARD, GATE_META, GATE_TENSORS, README, Transaction
+from loramix.transaction import CARD, README, Transaction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,11 +71,10 @@ class Library:
             LibraryError: there is something in the folder already.
             StorageError: the disk does not let us.
         """
-        root = Path(path)
-        with _fresh_folder(root) as folder:
-            manifest = Manifest(base_id=base_id, base_fingerprint=fingerprint)
-            write_file(folder / MANIFEST, manifest.to_bytes())
-        return cls(root)
+        manifest = Manifest(base_id=base_id, base_fingerprint=fingerprint)
+        with _new_library(Path(path), manifest):
+            pass
+        return cls(Path(path))
 
     @classmethod
     def open(cls, path: str | Path) -> Library:
@@ -200,23 +202,21 @@ class Library:
                 meanwhile.
             StorageError: the disk is full or does not let us write.
         """
-        root = Path(path)
         manifest = self._snapshot.manifest
-        with _fresh_folder(root) as folder, storage_errors("copying the library", root):
-            make_folder(folder / SKILLS)
-            for name, skill in self._snapshot.skills.items():
-                target = folder / SKILLS / name
-                target.mkdir()
-                for file in (*skill.hashes, CARD, README):
-                    if (skill.path / file).is_file():
-                        shutil.copyfile(skill.path / file, target / file)
-                Skill(name, target, skill.card, skill.hashes).check_files()
+        with _new_library(Path(path), manifest) as folder:
+            with storage_errors("copying the library", Path(path)):
+                for name, skill in self._snapshot.skills.items():
+                    target = folder / SKILLS / name
+                    target.mkdir()
+                    for file in (*skill.hashes, CARD, README):
+                        if (skill.path / file).is_file():
+                            shutil.copyfile(skill.path / file, target / file)
+                    Skill(name, target, skill.card, skill.hashes).check_files()
             if self._snapshot.gate:
-                (folder / GATE).mkdir()
-                for file, data in zip((GATE_TENSORS, GATE_META), self._snapshot.gate, strict=True):
+                make_folder(folder / GATE)
+                for file, data in zip(GATE_FILES, self._snapshot.gate, strict=True):
                     write_file(folder / GATE / file, data)
-            write_file(folder / MANIFEST, manifest.to_bytes())
-        return Library(root)
+        return Library(Path(path))
 
 
 def shipped_path() -> Path:
@@ -225,24 +225,48 @@ def shipped_path() -> Path:
 
 
 @contextlib.contextmanager
-def _fresh_folder(root: Path) -> Iterator[Path]:
-    """A folder that is filled beside `root` and takes its name when the block has ended well."""
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        has = (root / MANIFEST).is_file()
+def _new_library(root: Path, manifest: Manifest) -> Iterator[Path]:
+    """A staging folder; when the block has ended well, `root` is a library of what it holds."""
+    _check_new(root)
+    make_folder(root)
+    with WriterLock(root, EDIT_TIMEOUT):
+        _check_new(root)  # another process may have been faster
+        sweep(root)
+        staging = make_staging(root)
+        try:
+            yield staging
+            sync_tree(staging)
+            journal = Journal(
+                staging=staging.name,
+                generation=manifest.generation,
+                place=list(manifest.skills),
+                drop=[],
+                gate="place" if manifest.gate else "keep",
+            )
+            commit(root, staging, journal, manifest)
+        finally:
+            discard_staging(root, staging)
+
+
+def _check_new(root: Path) -> None:
+    """Raises LibraryError if there is anything in `root` but scraps of a writer of ours."""
+    if (root / MANIFEST).is_file() or (root / JOURNAL).is_file():
+        raise LibraryError(f"{root} already holds a library", hint="open it, or choose another")
+    scraps = {WriterLock.LOCK, WriterLock.HOLDER}
+    if root.exists() and not root.is_dir():
+        found = ["a file"]
+    else:
+        found = [
+            entry.name
+            for entry in (root.iterdir() if root.exists() else ())
+            if entry.name not in scraps
+            and not entry.name.startswith(STAGING)
+            and not (entry.name == SKILLS and entry.is_dir() and not any(entry.iterdir()))
+        ]
+    if found:
         raise LibraryError(
-            f"{root} {'already holds a library' if has else 'is not an empty folder'}",
+            f"{root} is not an empty folder",
+            given=", ".join(sorted(found)[:5]),
             expected="a new or an empty folder",
-            hint="open it with Library.open" if has else "choose another folder",
+            hint="choose another folder",
         )
-    parent = root.absolute().parent
-    make_folder(parent)
-    folder = parent / f".{root.name}-{secrets.token_hex(8)}"
-    make_folder(folder)
-    try:
-        yield folder
-        sync_tree(folder)
-        with storage_errors("making the library", root):
-            os.replace(folder, root)
-        sync_folder(parent)
-    finally:
-        remove_tree(folder)

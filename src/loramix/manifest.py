@@ -23,7 +23,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loramix.errors import LibraryError
-from loramix.storage import make_folder, move, remove_tree, sync_folder
+from loramix.storage import make_folder, move, remove_tree, sync_folder, write_file
 
 SCHEMA = 1
 MANIFEST = "library.json"
@@ -32,6 +32,13 @@ STAGING = ".staging-"
 SKILLS = "skills"
 GATE = "gate"
 OLD = "old"
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+MEMORY = "memory.safetensors"
+SKILL_FILES = (*ADAPTER_FILES, MEMORY)  # those of a skill that only programs write
+GATE_TENSORS = "gate.safetensors"
+GATE_META = "gate.json"
+GATE_FILES = (GATE_TENSORS, GATE_META)
 
 RESERVED = ("auto", "base", "all")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -111,7 +118,8 @@ def read_manifest(root: Path) -> Manifest:
     """Read and check `library.json`.
 
     Raises:
-        LibraryError: absent, damaged, of a newer schema, or with a name that is none.
+        LibraryError: absent, damaged, of a newer schema, or with a name that is no skill's or
+            no file's: names become paths, so a stranger's are checked.
     """
     path = root / MANIFEST
     try:
@@ -132,11 +140,15 @@ def read_manifest(root: Path) -> Manifest:
     _check_schema(raw, path)
     try:
         manifest = Manifest.model_validate(raw)
-        for name in manifest.skills:
-            validate_name(name)
     except ValidationError as err:
         first = err.errors()[0]
         raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from err
+    for name, hashes in manifest.skills.items():
+        validate_name(name)
+        if set(hashes) != set(SKILL_FILES):
+            raise _damaged(path, f"{name} has the files {', '.join(hashes)}")
+    if manifest.gate is not None and set(manifest.gate) != set(GATE_FILES):
+        raise _damaged(path, f"the gate has the files {', '.join(manifest.gate)}")
     return manifest
 
 
@@ -158,6 +170,22 @@ def read_journal(root: Path) -> Journal | None:
     if not _STAGING_NAME.fullmatch(journal.staging) or (root / journal.staging).is_symlink():
         raise _damaged(path, f"staging folder {journal.staging!r}")
     return journal
+
+
+def commit(root: Path, staging: Path, journal: Journal, manifest: Manifest) -> None:
+    """Make the change that lies in `staging`. The lock must be held.
+
+    Raises:
+        StorageError: the disk does not let us. If the journal was in place by then, the change
+            is certain, and the next one to open the library finishes it.
+    """
+    write_file(staging / MANIFEST, manifest.to_bytes())
+    write_file(staging / JOURNAL, journal.model_dump_json(indent=2).encode())
+    for folder in (staging / SKILLS, staging, root):
+        sync_folder(folder)
+    move(staging / JOURNAL, root / JOURNAL)
+    sync_folder(root)
+    finish(root, journal)
 
 
 def finish(root: Path, journal: Journal) -> None:
@@ -199,6 +227,12 @@ def make_staging(root: Path) -> Path:
     for folder in (staging / SKILLS, staging / OLD / SKILLS, root / SKILLS):
         make_folder(folder)
     return staging
+
+
+def discard_staging(root: Path, staging: Path) -> None:
+    """Delete a staging folder, unless a journal still needs it."""
+    if not (root / JOURNAL).exists():
+        remove_tree(staging)
 
 
 def sweep(root: Path) -> None:

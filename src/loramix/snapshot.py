@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING
 
 from loramix.card import SkillCard
 from loramix.errors import LibraryBusyError, LibraryError, StorageError
-from loramix.manifest import GATE, SKILLS, Manifest, finish, read_journal, read_manifest
+from loramix.manifest import (
+    GATE,
+    GATE_FILES,
+    MEMORY,
+    SKILLS,
+    Manifest,
+    finish,
+    read_journal,
+    read_manifest,
+)
 from loramix.storage import WriterLock, file_sha256, sha256
-from loramix.transaction import GATE_META, GATE_TENSORS, MEMORY, read_card, read_memory
+from loramix.transaction import read_card, read_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -88,17 +97,17 @@ def read_snapshot(root: Path, timeout: float) -> Snapshot:
     """
     deadline = time.monotonic() + timeout
     while True:
+        _settle(root, deadline)
         manifest = read_manifest(root)
-        if _settled(root, deadline):
-            problem: LibraryError | None = None
-            try:
-                snapshot = _read_files(root, manifest)
-            except LibraryError as err:
-                problem = err
-            if read_journal(root) is None and read_manifest(root) == manifest:
-                if problem:
-                    raise problem
-                return snapshot
+        problem: LibraryError | None = None
+        try:
+            snapshot = _read_files(root, manifest)
+        except LibraryError as err:
+            problem = err
+        if read_journal(root) is None and read_manifest(root) == manifest:
+            if problem:
+                raise problem
+            return snapshot
         if time.monotonic() > deadline:
             raise LibraryBusyError(
                 f"the library {root} kept changing while it was read",
@@ -106,15 +115,15 @@ def read_snapshot(root: Path, timeout: float) -> Snapshot:
             )
 
 
-def _settled(root: Path, deadline: float) -> bool:
-    """True if no change is in progress; finishes one whose writer was killed.
+def _settle(root: Path, deadline: float) -> None:
+    """Wait until no change is in progress; finish one whose writer was killed.
 
     Raises:
         LibraryBusyError: its writer is alive and does not get done.
         LibraryError: its writer is gone and we may not write here.
     """
     if read_journal(root) is None:
-        return True
+        return
     try:
         with WriterLock(root, timeout=max(0.0, deadline - time.monotonic())):
             if journal := read_journal(root):
@@ -125,7 +134,6 @@ def _settled(root: Path, deadline: float) -> bool:
             given=err.what,
             hint=f"open it once (`loramix list --library {root}`) where it can be written",
         ) from err
-    return False  # the manifest that the caller has read may be the old one
 
 
 def _read_files(root: Path, manifest: Manifest) -> Snapshot:
@@ -139,7 +147,7 @@ def _read_files(root: Path, manifest: Manifest) -> Snapshot:
     gate = None
     if manifest.gate is not None:
         pieces = []
-        for file in (GATE_TENSORS, GATE_META):
+        for file in GATE_FILES:
             path = root / GATE / file
             try:
                 pieces.append(path.read_bytes())

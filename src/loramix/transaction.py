@@ -19,23 +19,26 @@ from loramix.card import LoraSummary, SkillCard, model_card
 from loramix.errors import LibraryError, UnknownSkillError, nearest
 from loramix.manifest import (
     GATE,
-    JOURNAL,
+    GATE_FILES,
+    GATE_META,
+    GATE_TENSORS,
     MANIFEST,
+    MEMORY,
+    SKILL_FILES,
     SKILLS,
     Journal,
     Manifest,
-    finish,
+    commit,
+    discard_staging,
     make_staging,
     validate_name,
 )
 from loramix.storage import (
     file_sha256,
     make_folder,
-    move,
     remove_tree,
     sha256,
     storage_errors,
-    sync_folder,
     sync_tree,
     write_file,
 )
@@ -45,13 +48,9 @@ if TYPE_CHECKING:
 
     from loramix.adapter import Adapter
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 CARD = "skill.json"
 README = "README.md"
-MEMORY = "memory.safetensors"
 MEMORY_KEY = "features"
-GATE_TENSORS = "gate.safetensors"
-GATE_META = "gate.json"
 
 
 class Transaction:
@@ -135,9 +134,7 @@ class Transaction:
             write_file(folder / CARD, (full_card.model_dump_json(indent=2) + "\n").encode())
             write_file(folder / README, model_card(full_card).encode())
             sync_tree(folder)
-            self._skills[name] = {
-                file: file_sha256(folder / file) for file in (*ADAPTER_FILES, MEMORY)
-            }
+            self._skills[name] = {file: file_sha256(folder / file) for file in SKILL_FILES}
         self._placed[name] = full_card
 
     def remove(self, name: str) -> None:
@@ -167,7 +164,7 @@ class Transaction:
             _write_tensors(folder / GATE_TENSORS, data)
             write_file(folder / GATE_META, (text + "\n").encode())
             sync_tree(folder)
-            self._gate = {file: file_sha256(folder / file) for file in (GATE_TENSORS, GATE_META)}
+            self._gate = {file: file_sha256(folder / file) for file in GATE_FILES}
 
     def memories(self) -> dict[str, Tensor]:
         """Gate memory of every skill that the library will hold, [N, F] float32 each."""
@@ -212,18 +209,11 @@ class Transaction:
                 "gate": self._gate or kept,
             }
         )
-        write_file(self._staging / MANIFEST, manifest.to_bytes())
-        write_file(self._staging / JOURNAL, journal.model_dump_json(indent=2).encode())
-        for folder in (self._staging / SKILLS, self._staging, self._root):
-            sync_folder(folder)
-        move(self._staging / JOURNAL, self._root / JOURNAL)  # the commit
-        sync_folder(self._root)
-        finish(self._root, journal)
+        commit(self._root, self._staging, journal, manifest)
 
     def close(self) -> None:
-        """Delete the staging folder, unless a journal still needs it."""
-        if not (self._root / JOURNAL).exists():
-            remove_tree(self._staging)
+        """Delete what was staged, unless the change is certain and still needs it."""
+        discard_staging(self._root, self._staging)
 
     def _gate_step(self) -> Literal["keep", "place", "drop"]:
         if self._gate:
@@ -288,7 +278,10 @@ def read_memory(path: Path, expected_sha256: str) -> Tensor:
             f"{path} is not the file that the library lists",
             hint="if another process changed the library, open it again; else restore the file",
         )
-    return load(data)[MEMORY_KEY].float()
+    memory = load(data).get(MEMORY_KEY)
+    if memory is None:
+        raise LibraryError(f"{path} is damaged", expected=f"a tensor {MEMORY_KEY!r}")
+    return memory.float()
 
 
 def read_card(folder: Path) -> SkillCard:
