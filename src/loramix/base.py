@@ -471,6 +471,14 @@ def encode_example(base: Base, prompt: Prompt, completion: str) -> tuple[list[in
     return context + answer, [-100] * len(context) + answer
 
 
+def check_text(text: str) -> None:
+    """Raises PromptError if there is nothing in `text`."""
+    if not text.strip():
+        raise PromptError(
+            "The prompt is empty.", given=repr(text), expected="a text", hint="say what you want"
+        )
+
+
 def check_prompt(
     base: Base, prompt: Prompt, max_new_tokens: int = 1, system: str | None = None
 ) -> list[int]:
@@ -480,11 +488,7 @@ def check_prompt(
         PromptError: it is empty, or too long.
     """
     turns = as_messages(prompt)
-    content = turns[-1]["content"] if turns else ""
-    if not content.strip():
-        raise PromptError(
-            "The prompt is empty.", given=repr(content), expected="a text", hint="say what you want"
-        )
+    check_text(turns[-1]["content"] if turns else "")
     ids = encode_prompt(base, prompt, system)
     if len(ids) + max_new_tokens > base.max_length:
         raise PromptError(
@@ -504,6 +508,7 @@ __all__ = [
     "Prompt",
     "as_messages",
     "check_prompt",
+    "check_text",
     "device_failed",
     "encode_example",
     "encode_prompt",

@@ -1,0 +1,143 @@
+"""`loramix chat`: turn by turn, each turn with a mix of its own.
+
+The whole conversation is read anew for each answer, because keys and values that were cached
+under one mix are wrong under another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from loramix.base import encode_prompt
+from loramix.commands.session import AUTO, Session
+from loramix.errors import LoramixError, nearest
+from loramix.generate import stream
+from loramix.mix import Mix
+from loramix.sampling import Sampling
+
+HELP = {
+    "/mix [RECIPE]": "show or set the mix: auto, base, a skill, or code=0.5,math=0.4",
+    "/skills": "the skills of the library",
+    "/clear": "forget the conversation",
+    "/help": "this list",
+    "/quit": "leave; so do Ctrl-D and Ctrl-C",
+}
+_NAMES = [call.split()[0] for call in HELP]
+_ASK = "> "
+
+
+def chat(
+    *,
+    mix: str = AUTO,
+    sampling: Sampling | None = None,
+    router: str = "gate",
+    policy: str | None = None,
+    library: str | Path | None = None,
+    device: str = "auto",
+    read: Callable[[str], str | None],
+    write: Callable[[str], object],
+) -> None:
+    """Talk until the user leaves.
+
+    Args:
+        mix, router, policy, library, device: see `Session`.
+        read: shows its argument and gives what the user typed, None when nothing more comes.
+        write: shows a piece of text.
+
+    Raises:
+        LoramixError: the library, the mix or the base cannot be used. What goes wrong in a
+            turn is told there, and the conversation goes on.
+    """
+    session = Session(library, mix=mix, router=router, policy=policy, device=device)
+    Chat(session, sampling or Sampling(), write).talk(read)
+
+
+class Chat:
+    """A conversation: its turns so far, and the commands that the user may type."""
+
+    def __init__(
+        self, session: Session, sampling: Sampling, write: Callable[[str], object]
+    ) -> None:
+        self.session, self.sampling, self.write = session, sampling, write
+        self.turns: list[dict[str, str]] = []
+
+    def talk(self, read: Callable[[str], str | None]) -> None:
+        """Read and answer until the user leaves."""
+        _ = self.session.base  # loaded before the first question rather than after it
+        self.write(f"skills: {', '.join(self.session.library.skills) or 'none'}. /help lists what ")
+        self.write("can be typed, Ctrl-C stops an answer.\n")
+        while True:
+            try:
+                line = read(_ASK)
+            except KeyboardInterrupt:
+                line = None
+            if line is None:
+                self.write("\n")
+                return
+            line = line.strip()
+            if line in ("/quit", "/exit"):
+                return
+            try:
+                if line.startswith("/"):
+                    self.command(line)
+                elif line:
+                    self.answer(line)
+            except LoramixError as error:
+                self.write(f"{error}\n")
+            except KeyboardInterrupt:
+                self.write("\n[stopped]\n")
+
+    def command(self, line: str) -> None:
+        """Do what a line that begins with a slash says."""
+        name, _, rest = line.partition(" ")
+        if name == "/mix":
+            if rest.strip():
+                self.session.fixed = self.session.parse(rest)
+            self.write(f"mix: {_recipe(self.session.fixed)}\n")
+        elif name == "/skills":
+            for skill in self.session.library.skills.values():
+                self.write(f"{skill.name}: {skill.card.description}\n")
+        elif name == "/clear":
+            self.turns = []
+            self.write("The conversation is forgotten.\n")
+        elif name == "/help":
+            width = max(map(len, HELP))
+            self.write("".join(f"{call:{width}}  {what}\n" for call, what in HELP.items()))
+        else:
+            near = nearest(name, _NAMES)
+            guess = f" Did you mean {near}?" if near else ""
+            self.write(f"There is no command {name}.{guess} /help lists them.\n")
+
+    def answer(self, text: str) -> None:
+        """Answer one message; Ctrl-C stops the answer and keeps what there is of it."""
+        choice = self.session.choose(text)
+        turns = self._fit([*self.turns, {"role": "user", "content": text}])
+        said, note = "", _recipe(choice.mix)
+        try:
+            for [piece] in stream(
+                self.session.mixed, self.session.base, [turns], choice.mix, self.sampling
+            ):
+                said += piece.text
+                self.write(piece.text)
+                if piece.finish_reason == "length":
+                    note += ", cut at the token limit"
+        except KeyboardInterrupt:
+            note += ", stopped"
+        self.write(f"\n[{note}]\n")
+        if said.strip():
+            self.turns = [*turns, {"role": "assistant", "content": said}]
+
+    def _fit(self, turns: list[dict[str, str]]) -> list[dict[str, str]]:
+        """`turns` without the oldest that leave no room for an answer in the context."""
+        limit = self.session.base.max_length - self.sampling.max_new_tokens
+        kept = turns
+        while len(kept) > 1 and len(encode_prompt(self.session.base, kept)) > limit:
+            kept = kept[2:]  # a question goes with its answer
+        if len(kept) < len(turns):
+            self.write(f"(the context is full: the first {len(turns) - len(kept)} turns are out)\n")
+        return kept
+
+
+def _recipe(mix: Mix | None) -> str:
+    return AUTO if mix is None else str(mix)

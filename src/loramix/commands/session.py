@@ -1,0 +1,123 @@
+"""What the commands that answer share: a library, its base, and how a prompt gets its mix.
+
+The parts are loaded when they are first needed: `generate --mix base` fits no gate and reads no
+adapter, and a call that is wrong ends before the base is loaded.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from loramix.library import Library
+from loramix.mix import Mix, check_skills
+
+if TYPE_CHECKING:
+    from loramix.base import Base
+    from loramix.gate.router import Router, Routing
+    from loramix.mix import Policy
+    from loramix.mixed import MixedModel
+
+AUTO = "auto"
+
+
+class Choice(NamedTuple):
+    """The mix of one prompt, and how it was found; `routing` is None where the user named it."""
+
+    mix: Mix
+    routing: Routing | None
+
+    def report(self) -> dict[str, Any]:
+        """The keys `mix`, `scores`, `router` and `policy` of the JSON."""
+        routing = self.routing
+        return {
+            "mix": dict(self.mix.weights),
+            "scores": None if routing is None else dict(routing.scores),
+            "router": None if routing is None else routing.router,
+            "policy": None if routing is None else routing.policy,
+        }
+
+
+class Session:
+    """A library at work.
+
+    Args:
+        library: its folder; None is the one that ships with the package.
+        mix: `auto`, `base`, a skill, or a recipe.
+        router: which router decides where the mix is `auto`.
+        policy: how its scores become a mix; None is what the library was made with.
+        device: see `load_base`.
+
+    Raises:
+        LibraryError: the folder is no library.
+        RecipeError, UnknownSkillError: the mix cannot be used.
+        ConfigError: there is no such policy.
+    """
+
+    def __init__(
+        self,
+        library: str | Path | None = None,
+        *,
+        mix: str = AUTO,
+        router: str = "gate",
+        policy: str | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.library = Library.shipped() if library is None else Library.open(library)
+        self._router, self._policy, self._device = router, policy, device
+        self.fixed = self.parse(mix)
+        if policy is not None:
+            _ = self.policy  # a policy that does not exist is told before the base is loaded
+
+    def parse(self, recipe: str) -> Mix | None:
+        """The mix that a recipe names; None for `auto`."""
+        if recipe.strip() == AUTO:
+            return None
+        mix = Mix.parse(recipe)
+        check_skills(mix, self.library.skills)
+        return mix
+
+    @cached_property
+    def base(self) -> Base:
+        """The library's base, loaded and compared with the library's fingerprint."""
+        from loramix.base import load_base
+
+        base = load_base(self.library.base_id, self._device)
+        self.library.check_base(base)
+        return base
+
+    @cached_property
+    def mixed(self) -> MixedModel:
+        """The base with the adapters that have been used so far beside it."""
+        from loramix.mixed import MixedModel
+
+        return MixedModel(self.base.model)
+
+    @cached_property
+    def router(self) -> Router:
+        """The router, ready to score prompts."""
+        from loramix.gate import make_router
+
+        return make_router(self._router, base=self.base, library=self.library)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """How scores become a mix."""
+        from loramix.gate import make_policy
+
+        return make_policy(self.library, self._policy)
+
+    def choose(self, prompt: str) -> Choice:
+        """The mix for `prompt`, with its adapters loaded."""
+        if self.fixed is not None:
+            choice = Choice(self.fixed, None)
+        else:
+            from loramix.gate import route
+
+            [routing] = route(self.router, [prompt], self.policy)
+            choice = Choice(routing.mix, routing)
+        for name in choice.mix.weights:
+            if name not in self.mixed.names:
+                self.mixed.add(name, self.library.skill(name).adapter(self.base))
+        return choice

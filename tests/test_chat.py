@@ -1,0 +1,263 @@
+"""`generate` and `chat`: one answer, or turn by turn, each with the mix that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from loramix.adapter import Adapter, LoraModule, LoraSettings, init_adapter
+from loramix.base import Base
+from loramix.commands import generate as commands
+from loramix.commands.generate import Sampling
+from loramix.errors import (
+    AdapterMismatchError,
+    ConfigError,
+    LibraryError,
+    PromptError,
+    RecipeError,
+    UnknownSkillError,
+)
+from loramix.gate import RoutedExample, learn_gate
+from loramix.generate import generate
+from loramix.library import Library, SkillCard
+from loramix.mix import Mix
+from loramix.mixed import MixedModel
+from tiny_base import make_base, save_base
+
+SHORT = Sampling(max_new_tokens=6)
+SKILLS = ("cats", "dogs")
+EXAMPLES = [
+    RoutedExample(f"{n} {animal} please", {skill: 1.0})
+    for n in ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    for animal, skill in (("meow", "cats"), ("woof", "dogs"))
+]
+
+
+def skill(base: Base, seed: int) -> Adapter:
+    """An adapter that changes what is said."""
+    new = init_adapter(base.model, LoraSettings(r=4, alpha=8), seed)
+    generator = torch.Generator().manual_seed(seed)
+    return Adapter(
+        {
+            path: LoraModule(m.A, torch.randn(m.B.shape, generator=generator), m.scaling)
+            for path, m in new.modules.items()
+        },
+        new.config,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library of two skills beside its base."""
+    place = tmp_path_factory.mktemp("chat")
+    base = save_base(place / "base")
+    library = Library.create(place / "library", str(place / "base"), base.fingerprint)
+    gate = learn_gate(base, EXAMPLES, SKILLS)
+    with library.edit() as txn:
+        for seed, name in enumerate(SKILLS):
+            card = SkillCard(description=f"speaks of {name}")
+            memory = gate.remember([e.prompt for e in EXAMPLES if name in e.weights])
+            txn.add(name, skill(base, seed), card, memory)
+        txn.set_gate(*gate.state())
+    return place / "library"
+
+
+def expected(prompt: Any, recipe: str, sampling: Sampling = SHORT) -> str:
+    """What the tiny base says, by the way that does not go through the commands."""
+    base = make_base()
+    mixed = MixedModel(base.model)
+    for seed, name in enumerate(SKILLS):
+        mixed.add(name, skill(base, seed))
+    return generate(mixed, base, [prompt], Mix.parse(recipe), sampling)[0].text
+
+
+# ── generate ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("recipe", ["base", "cats", "dogs=0.5,cats=0.25"])
+def test_generate_says_what_that_mix_says(folder: Path, recipe: str) -> None:
+    shown: list[str] = []
+    told = commands.generate(
+        "the cat", mix=recipe, sampling=SHORT, library=folder, device="cpu", write=shown.append
+    )
+    assert told["text"] == expected("the cat", recipe)
+    assert "".join(shown).removesuffix("\n") == told["text"]
+    assert told["mix"] == Mix.parse(recipe).weights
+    assert told["usage"]["completion_tokens"] <= 6
+    assert told["usage"]["prompt_tokens"] > 0
+    assert told["router"] is None
+
+
+@pytest.mark.parametrize("router", ["gate", "keywords", "centroid", "fixed:dogs=1,cats=0.01"])
+def test_auto_asks_the_router_and_says_what_it_said(folder: Path, router: str) -> None:
+    told = commands.generate(
+        "eleven woof please", router=router, sampling=SHORT, library=folder, device="cpu"
+    )
+    assert set(told["scores"]) == {*SKILLS, "base"}
+    assert sum(told["scores"].values()) == pytest.approx(1, abs=1e-5)
+    assert told["router"] == router.partition(":")[0]
+    assert told["policy"] == "top1"
+    assert max(told["mix"], key=told["mix"].get) == "dogs"
+    recipe = str(Mix.of(told["mix"]))
+    assert told["text"] == expected("eleven woof please", recipe)
+
+
+def test_the_policy_can_be_overridden(folder: Path) -> None:
+    told = commands.generate(
+        "meow woof please", policy="blend", sampling=SHORT, library=folder, device="cpu"
+    )
+    assert told["policy"] == "blend"
+
+
+def test_what_is_wrong_is_said_before_the_base_is_loaded(folder: Path, tmp_path: Path) -> None:
+    def ask(prompt: str = "hello", **settings: Any) -> None:
+        commands.generate(prompt, **{"library": folder, "device": "no such device", **settings})
+
+    with pytest.raises(PromptError, match="empty"):
+        ask(" ")
+    with pytest.raises(UnknownSkillError, match="'cat'"):
+        ask(mix="cat")
+    with pytest.raises(RecipeError):
+        ask(mix="cats=-1")
+    with pytest.raises(ConfigError, match="policy"):
+        ask(policy="best")
+    with pytest.raises(LibraryError):
+        ask(library=tmp_path)
+
+
+def test_a_base_that_changed_under_the_library_is_refused(tmp_path: Path) -> None:
+    base = save_base(tmp_path / "base")
+    Library.create(tmp_path / "library", str(tmp_path / "base"), base.fingerprint)
+    save_base(tmp_path / "base", seed=1)
+    with pytest.raises(AdapterMismatchError, match="another base"):
+        commands.generate("hello", mix="base", library=tmp_path / "library", device="cpu")
+
+
+# ── chat ─────────────────────────────────────────────────────────────────────────────────────
+
+Typed = str | type[BaseException]
+Talk = Callable[..., str]
+
+
+@pytest.fixture
+def talk(folder: Path) -> Talk:
+    """Types lines into a chat, and gives all that it wrote."""
+
+    def run(*lines: Typed, sampling: Sampling = SHORT, **settings: Any) -> str:
+        waiting: Iterator[Typed] = iter(lines)
+        written: list[str] = []
+
+        def read(ask: str) -> str | None:
+            written.append(ask)
+            line = next(waiting, None)
+            if isinstance(line, type):
+                raise line
+            return line
+
+        settings = {"mix": "cats", "library": folder, "device": "cpu", **settings}
+        commands.chat(sampling=sampling, read=read, write=written.append, **settings)
+        assert next(waiting, None) is None or "/quit" in lines
+        return "".join(written)
+
+    return run
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def test_each_turn_knows_the_turns_before_it(talk: Talk) -> None:
+    first = expected("the cat", "cats")
+    second = expected([user("the cat"), assistant(first), user("and the dog")], "cats")
+    shown = talk("the cat", "and the dog")
+    assert f"> {first}\n[cats=1" in shown
+    assert f"> {second}\n[cats=1" in shown
+    assert second != expected("and the dog", "cats")
+
+
+def test_clear_forgets_them(talk: Talk) -> None:
+    shown = talk("the cat", "/clear", "and the dog")
+    assert f"> {expected('and the dog', 'cats')}\n[cats=1" in shown
+
+
+def test_mix_shows_and_sets_the_mix_from_the_next_turn_on(talk: Talk) -> None:
+    shown = talk("/mix", "/mix dogs=0.5, cats=0.25", "/mix base", "the cat", "/mix")
+    assert "> mix: cats=1\n> mix: dogs=0.5,cats=0.25\n> mix: base\n" in shown
+    assert f"> {expected('the cat', 'base')}\n[base" in shown
+
+
+def test_auto_routes_each_turn_by_itself(talk: Talk) -> None:
+    shown = talk("eleven woof please", "eleven meow please", mix="auto")
+    assert "\n[dogs=" in shown
+    assert "\n[cats=" in shown
+
+
+def test_mistakes_are_told_and_the_chat_goes_on(talk: Talk) -> None:
+    shown = talk("/mix cat", "/mix cats=0", "/mixx", "/", "", "  ", "z" * 300, "the cat")
+    for said in (
+        "Did you mean 'cats'?",
+        "add up to nothing",
+        "Did you mean /mix?",
+        "no command /.",
+    ):
+        assert said in shown
+    assert "303 tokens" in shown
+    assert f"> {expected('the cat', 'cats')}\n[cats=1" in shown
+
+
+def test_skills_and_help_are_listed(talk: Talk) -> None:
+    shown = talk("/skills", "/help", "/quit", "never read")
+    assert "cats: speaks of cats\ndogs: speaks of dogs\n" in shown
+    for command in ("/mix", "/skills", "/clear", "/help", "/quit"):
+        assert command in shown
+
+
+@pytest.mark.parametrize("end", ["/quit", "/exit", KeyboardInterrupt])
+def test_quit_end_of_input_and_ctrl_c_leave(talk: Talk, end: Typed) -> None:
+    assert talk(end).count("> ") == 1
+    assert talk("the cat").count("> ") == 2
+
+
+def test_ctrl_c_stops_an_answer_and_keeps_what_there_is(talk: Talk, folder: Path) -> None:
+    lines = iter(["the cat", "and the dog"])
+    written: list[str] = []
+
+    def read(ask: str) -> str | None:
+        written.append(ask)
+        return next(lines, None)
+
+    def write(text: str) -> None:
+        """Ctrl-C comes while the third piece of the first answer is shown."""
+        written.append(text)
+        if written.count("> ") == 1 and written[-4] == "> ":
+            raise KeyboardInterrupt
+
+    commands.chat(mix="cats", sampling=SHORT, library=folder, device="cpu", read=read, write=write)
+    kept, _, rest = "".join(written).partition("> ")[2].partition("\n[")
+    assert rest.startswith("cats=1, stopped]\n> ")
+    assert kept
+    assert kept != expected("the cat", "cats")
+    assert expected("the cat", "cats").startswith(kept)
+    turns = [user("the cat"), assistant(kept), user("and the dog")]
+    assert f"> {expected(turns, 'cats')}\n[cats=1" in rest
+
+
+def test_a_full_context_loses_its_oldest_turns(talk: Talk) -> None:
+    shown = talk(*["z" * 40] * 4)
+    assert shown.count("the context is full") == 2
+    assert "tokens of prompt" not in shown
+
+
+def test_a_wrong_start_ends_the_command(talk: Talk, tmp_path: Path) -> None:
+    with pytest.raises(UnknownSkillError):
+        talk(mix="cat")
+    with pytest.raises(LibraryError):
+        talk(library=tmp_path)
