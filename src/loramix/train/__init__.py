@@ -1,18 +1,18 @@
 """Skills from data: examples → token batches → adapters, on a frozen base.
 
-    results = train_skills(base, [SkillJob("math", train, dev)], TrainConfig(), "runs/math")
-    results["math"].adapter
+results = train_skills(base, [SkillJob("math", train, dev)], TrainConfig(), "runs/math")
+results["math"].adapter
 
-    jobs.py        what is trained, and what comes out
-    schedule.py    which rows stand in which step
-    batches.py     rows of all skills → one packed batch without padding
-    module.py      the mixed forward and the completion-only loss
-    history.py     losses, the best weights so far, early stopping
-    trainer.py     transformers' Trainer around all of that
-    memory.py      what a run will need, before it starts
-    checkpoint.py  what a killed run leaves behind, and how the next one finds it
-    curves.py      losses.json and losses.png
-    run.py         train_skills
+jobs.py        what is trained, and what comes out
+schedule.py    which rows stand in which step
+batches.py     rows of all skills → one packed batch without padding
+module.py      the mixed forward and the completion-only loss
+history.py     losses, the best weights so far, early stopping
+trainer.py     transformers' Trainer around all of that
+memory.py      what a run will need, before it starts
+checkpoint.py  what a killed run leaves behind, and how the next one finds it
+curves.py      losses.json and losses.png
+run.py         train_skills
 """
 
 from __future__ import annotations

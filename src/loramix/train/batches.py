@@ -9,7 +9,7 @@ row and skill.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -76,7 +76,7 @@ def pack(lengths: Sequence[int], width: int) -> list[list[int]]:
 
 
 def build_batch(
-    rows: dict[str, Sequence[TokenRow]], pad_id: int, *, packed: bool = True
+    rows: Mapping[str, Sequence[TokenRow]], pad_id: int, *, packed: bool = True
 ) -> Batch:
     """One batch of the rows of each skill.
 

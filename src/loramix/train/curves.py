@@ -31,10 +31,11 @@ def _draw(results: Mapping[str, TrainResult], file: Path) -> None:
     # Without pyplot: it would keep figures alive, and look for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5))
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    axes = figure.add_axes((0.09, 0.12, 0.88, 0.8))
     for number, (name, result) in enumerate(results.items()):
         colour = f"C{number % 10}"
         smooth = _running_mean(result.losses)
@@ -44,9 +45,12 @@ def _draw(results: Mapping[str, TrainResult], file: Path) -> None:
             axes.plot(steps, losses, "o--", color=colour, markersize=3, linewidth=0.8)
     axes.set(xlabel="step", ylabel="loss (nats a token)", yscale="log")
     axes.set_title("solid: training, running mean; dashed: dev")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())  # the default would start a formula parser
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=100)
 
 
 def _running_mean(values: tuple[float, ...]) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from loramix.adapter import Adapter, LoraSettings
 from loramix.config import TrainConfig
@@ -27,7 +27,7 @@ class SkillJob:
     name: str
     train: Sequence[Example]
     dev: Sequence[Example] = ()
-    lora: LoraSettings = field(default_factory=LoraSettings)
+    lora: LoraSettings = LoraSettings()  # noqa: RUF009 (it is frozen)
     config: TrainConfig | None = None
 
 

@@ -103,7 +103,7 @@ def measure(module: TrainModule, checkpointing: bool) -> Need:
         whole = [_kept_bytes(plain, names, length) for length in lengths]
         _, all_token, all_pair = _parabola(lengths, whole)
         token, pair = token + all_token / layers, pair + all_pair / layers
-    vocabulary = int(module.base.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, arg-type]
+    vocabulary = int(module.base.config.get_text_config().vocab_size)
     return Need(
         # a float32 gradient, two moments, and the copies of the best and the saved weights
         fixed=_GROUND + constant + 20.0 * weights,
@@ -212,4 +212,3 @@ def _largest(fits: Callable[[int], bool], longest: int) -> int:
 def room_of(device: torch.device, limit: int | None) -> float:
     """What a run may take: 95 % of what is free, or a given limit."""
     return float(limit) if limit is not None else 0.95 * free_bytes(device)
-

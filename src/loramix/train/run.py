@@ -107,7 +107,7 @@ def train_skills(
 def fast_in_bf16(device: torch.device) -> bool:
     """Whether a device multiplies in bfloat16 natively, and so about twice as fast or more."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     if device.type != "cpu":
         return False
     # Newer releases of torch tell; where none does, float32 is the safe choice.
@@ -218,7 +218,7 @@ class _Run:
         for job in self.jobs:
             seed = seed_of(job.name, config.seed) % (1 << 31)
             mixed.add(job.name, init_adapter(base, job.lora, seed), trainable=True)
-        wants_bf16 = fast_in_bf16(base.device) if config.bf16 == "auto" else config.bf16
+        wants_bf16 = fast_in_bf16(base.model.device) if config.bf16 == "auto" else config.bf16
         module = TrainModule(
             mixed,
             autocast=wants_bf16 and base.dtype == torch.float32,
@@ -237,7 +237,7 @@ class _Run:
                 steps,
                 self._dev,
                 self.folder,
-                lrs={name: config.lr for name in mixed.names},
+                lrs=dict.fromkeys(mixed.names, config.lr),
                 eval_every=config.eval_every,
                 save_seconds=self._save_seconds,
                 seed=config.seed,
@@ -271,7 +271,7 @@ class _Run:
         need = measure(module, self.config.gradient_checkpointing)
         ways = [] if self.config.gradient_checkpointing else ["gradient_checkpointing: true"]
         ways += ["together: false"] if len(self.jobs) > 1 else []
-        room = room_of(self.base.device, self._limit)
+        room = room_of(module.device, self._limit)
         peak = check_memory(need, self._schedules, room, more_ways=ways)
         log.info("training will need about %.0f MiB of %.0f free", peak / 2**20, room / 2**20)
 

@@ -12,7 +12,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +154,7 @@ class SkillTrainer(Trainer):
             remove_unused_columns=False,
             seed=seed,
         )
+        self.module, self.folder, self.stop = module, folder, stop
         self.steps, self.histories, self._lrs = steps, steps.histories, lrs
         self.seconds, self._started = 0.0, time.monotonic()
         self._report = progress
@@ -164,7 +165,6 @@ class SkillTrainer(Trainer):
         keeper = _Keeper(self, eval_every, save_seconds, stop)
         super().__init__(module, args, train_dataset=steps, callbacks=[keeper])
         self.remove_callback(PrinterCallback)  # it would print to stdout
-        self.stop = stop
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One step at a time, in this process, and just in time."""
@@ -176,27 +176,27 @@ class SkillTrainer(Trainer):
             {"params": self.histories[s.name].params, "lr": self._lrs[s.name]}
             for s in self.steps.schedules
         ]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
-        return self.optimizer
+        self.optimizer = self.groups = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
+        return self.groups
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: Any = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """Each skill's own warm-up and decay."""
-        rates = [schedule.rate for schedule in self.steps.schedules]
-        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, rates)
+        rates: list[Callable[[int], float]] = [s.rate for s in self.steps.schedules]
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.groups, rates)
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
     def training_step(
-        self, model: Any, inputs: dict[str, Step], num_items_in_batch: Any = None
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """Forward and backward of all passes of one step.
 
         The loss of a skill is the mean over its completion tokens in the whole step; the sum
         over skills is differentiated, whose parameters are disjoint.
         """
-        step = inputs["step"]
+        step: Step = inputs["step"]
         model.train()
         total = torch.zeros((), device=self.args.device)
         losses: dict[str, torch.Tensor] = {}
@@ -240,7 +240,7 @@ class SkillTrainer(Trainer):
     @torch.no_grad()
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Mean dev loss of each skill that still learns; may stop skills, and the run."""
-        model, step = self.model, self.state.global_step
+        model, step = self.module, self.state.global_step
         metrics: dict[str, float] = {}
         self.control.should_evaluate = False  # else the Trainer looks again when the epoch ends
         model.train(False)
@@ -263,7 +263,7 @@ class SkillTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The adapters and their past; the frozen base is not written."""
         self.flush()
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or self.folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / COMPLETE).unlink(missing_ok=True)
         tensors: dict[str, torch.Tensor] = {}
@@ -275,7 +275,7 @@ class SkillTrainer(Trainer):
         (folder / HISTORY).write_text(text, encoding="utf-8")
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        folder = self.folder / f"checkpoint-{self.state.global_step}"
         with storage_errors("saving a checkpoint", folder):
             super()._save_checkpoint(*args, **kwargs)
             seal(folder)
@@ -338,4 +338,3 @@ def _dev_batches(
         for i in range(0, len(ordered), size)
     ]
     return batches, sum(map(completion_tokens, rows))
-
