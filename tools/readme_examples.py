@@ -12,30 +12,13 @@ import subprocess
 import sys
 from typing import Any
 
+from loramix.demo.prompts import SHOWN
 from markers import README, ROOT, fill
 
 SHIPPED = ROOT / "src" / "loramix" / "pocket" / "library" / "library.json"
 
-PROMPTS = {
-    "A support message, to be summed up with its tone": (
-        "Summarize this message in one line and say whether the tone is positive, negative, mixed "
-        "or neutral: Hello, I ordered the desk lamp two weeks ago. The delivery was quick, but the "
-        "switch stopped working after three days. I use it next to my computer. Please send me a "
-        "new one."
-    ),
-    "An app review, to be put in one line": (
-        "Put this app review in one line: I have used the app since spring. The design is lovely "
-        "and the search is fast. Sadly the login fails every second morning. My sister uses it too."
-    ),
-    "An e-mail, to be classified": (
-        "Is this e-mail positive, negative, mixed or neutral? Dear team, thank you for the quick "
-        "refund. Your support was friendly and everything works perfectly now. Best regards, Maria"
-    ),
-    "Balanced product feedback": (
-        "What is the sentiment of this feedback? The headphones sound great and the battery lasts "
-        "all day, but the cable broke within a week and the case is too small."
-    ),
-}
+# The first of those that the demo shows.
+PROMPTS = dict(SHOWN[:4])
 
 
 def answer(prompt: str) -> dict[str, Any]:

@@ -46,13 +46,32 @@ def recipe(mix: Mapping[str, float]) -> str:
 
 
 def demo(result: dict[str, Any]) -> None:
-    """Scores of base and skill, the gate, the time, and where things are."""
+    """Scores, sample prompts with their mixes, the bars, and where everything is."""
+    systems = ("base", "skill", "routed")
     _table(
-        ("skill", "base", "with its adapter"),
-        [(name, row.get("base"), row.get("skill")) for name, row in result["skills"].items()],
+        ("skill", "base alone", "its adapter", "routed"),
+        [
+            (name, *(row.get(system) for system in systems))
+            for name, row in result["skills"].items()
+        ],
+        "Held-out scores",
     )
-    _print(f"gate accuracy {_cell(result['gate'].get('accuracy'))}")
-    _print(f"{result['seconds']:.0f} s, {result['peak_rss_mb']:.0f} MB at most")
+    for sample in result.get("samples", ()):
+        _print(f"{sample['title']}  [{recipe(sample['mix'])}]")
+        _print(f"  {sample['prompt']}".replace("\n", "\n  "))
+        _print(f"→ {sample['text']}\n".replace("\n", "\n  "))
+    _table(
+        ("bar", "wanted", "reached", ""),
+        [
+            (line["name"], line["bar"], line["figure"], "met" if line["met"] else "missed")
+            for line in result.get("bars", ())
+        ],
+        "Bars",
+    )
+    _print(
+        f"gate accuracy {_cell(result['gate']['accuracy'])}; {result['seconds']:.0f} s, "
+        f"{result['peak_rss_mb']:.0f} MiB at most"
+    )
     _print(f"library: {result['library']}\nreport:  {result['report']}")
 
 
