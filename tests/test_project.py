@@ -22,9 +22,19 @@ PACKAGE = ROOT / "src" / "loramix"
 # The nouns of the package in the order in which data flows; each may import what stands before
 # it. A noun is a module or a package directly below loramix.
 ORDER = [
-    *("errors", "mix", "storage", "data", "config"),
-    *("render", "console", "cli"),
+    *("errors", "storage", "mix"),  # words that all others use
+    *("data", "pocket"),  # rows → examples → token batches; the builtin tasks
+    *("base", "peft_config", "lora", "adapter_files", "adapter"),  # a frozen model, one LoRA
+    *("stack", "scope", "mixed"),  # many of them in one forward
+    *("manifest", "config", "train"),  # examples → adapters
+    *("card", "transaction", "snapshot", "library"),  # adapters → skills on disk
+    *("gate",),  # prompts → scores → mixes
+    *("detokenize", "sampling", "generate"),  # mixes → text
+    *("evaluate", "demo"),
+    *("commands", "render", "console", "cli"),
 ]
+# The one way back: the door through which all rows come looks a builtin task up by its name.
+BACK = {("data", "pocket")}
 
 HEAVY = {"torch", "transformers", "peft", "sklearn", "matplotlib", "datasets", "pandas", "numpy"}
 SECONDS = 0.5
@@ -43,7 +53,7 @@ def noun(path: Path) -> str:
 
 
 def imported_nouns(path: Path) -> set[str]:
-    """The nouns that a module imports, those inside its functions too."""
+    """The nouns that a module imports, in its functions and for its types too."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -67,7 +77,7 @@ def test_imports_go_one_way() -> None:
     for path in sources():
         place = ORDER.index(noun(path)) if noun(path) in ORDER else len(ORDER)
         for other in imported_nouns(path) - {noun(path)}:
-            if ORDER.index(other) > place:
+            if ORDER.index(other) > place and (noun(path), other) not in BACK:
                 back.append(f"{path.relative_to(PACKAGE)} imports {other}")
     assert back == []
 

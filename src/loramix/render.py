@@ -135,6 +135,11 @@ def route(result: dict[str, Any]) -> None:
     ranked = sorted(result["scores"].items(), key=lambda item: -item[1])
     _table(("skill", "score", ""), [(name, score, _bar(score)) for name, score in ranked])
     _print(f"mix: {recipe(result['mix'])}  (router {result['router']}, policy {result['policy']})")
+    why = result["why"]
+    for name, words in why.get("words", {}).items():
+        _print(f"words for {name}: {', '.join(words)}")
+    for sentence in why.get("sentences", ()):
+        _print(f"read with attention {sentence['attention']:.2f}: {sentence['text']}")
 
 
 def generate(result: dict[str, Any]) -> None:
