@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from loramix.config import template_yaml
-from loramix.errors import StorageError, UsageError
+from loramix.errors import UsageError
+from loramix.storage import move, write_file
 
 NAME = "loramix.yaml"
 
@@ -34,13 +35,10 @@ def init(path: Path, *, force: bool = False) -> dict[str, str]:
             hint="give another path, or --force to replace it",
         )
     # Written beside and renamed, so that a full disk does not cost the old file.
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".loramix-{os.getpid()}.yaml")
     try:
-        draft.write_text(template_yaml(), encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
+        write_file(draft, template_yaml().encode())
+        move(draft, path)
+    finally:
         draft.unlink(missing_ok=True)
-        raise StorageError(
-            f"{path}: cannot be written", given=error.strerror, hint="check the folder's rights"
-        ) from error
     return {"path": str(path)}

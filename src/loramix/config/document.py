@@ -19,7 +19,7 @@ Where = tuple[str | int, ...]
 
 MAX_NODES = 100_000  # aliases within aliases can make gigabytes of a few lines
 _YAML = "tag:yaml.org,2002:"
-_SAFE_TAGS = {_YAML + kind for kind in "map seq str int float bool null timestamp".split()}
+_SAFE = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
 
 
@@ -50,8 +50,8 @@ def parse_document(text: str, path: Path) -> Document:
     Raises:
         ConfigError: it does not parse, is no mapping, has a key twice or an unsafe tag.
     """
-    loader: Any = yaml.SafeLoader(text)  # typed or not, as stubs are installed or not
     try:
+        loader: Any = yaml.SafeLoader(text)  # typed or not, as stubs are installed or not
         node = loader.get_single_node()
         if node is None:
             raise ConfigError(f"{path}: empty", hint="write one with: loramix init")
@@ -70,8 +70,6 @@ def parse_document(text: str, path: Path) -> Document:
         raise ConfigError(f"{path}: not valid YAML: {problem}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply", hint="write it flatter") from error
-    finally:
-        loader.dispose()
     if not isinstance(data, dict):
         raise ConfigError(
             f"{path}: not a mapping of keys to values",
@@ -87,7 +85,7 @@ def _value(loader: Any, node: yaml.Node, where: Where, lines: dict[Where, int], 
     lines.setdefault(where, line)
     if len(lines) > MAX_NODES:
         raise ConfigError(f"{path}, line {line}: too many values", hint="use fewer aliases (*name)")
-    if node.tag not in _SAFE_TAGS:
+    if node.tag.removeprefix(_YAML) not in _SAFE:
         raise ConfigError(
             f"{path}, line {line}: tags are not allowed",
             given=node.tag.replace(_YAML, "!!"),

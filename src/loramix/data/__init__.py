@@ -5,7 +5,7 @@ hub.py        rows of a Hugging Face dataset, by id or in a local folder
 template.py   a row and a template → text
 source.py     DataSource: where rows come from
 load.py       load_examples, the one door; split_dev
-batches.py    examples → token rows → batches of like length (imports torch)
+batches.py    examples → token rows → batches of like length
 """
 
 from __future__ import annotations

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import cast, get_args
 
 from loramix.data.example import Example
 from loramix.data.files import Row, read_rows
 from loramix.data.hub import read_dataset
 from loramix.data.source import DataSource
-from loramix.data.template import render
+from loramix.data.template import render, template_columns
 from loramix.errors import DataError, nearest
 
 BUILTIN_ROWS = 2000  # how many examples a builtin task makes where no limit is given
@@ -40,6 +41,15 @@ def load_examples(
         DataError: the source cannot be read, holds no rows, lacks a column that a template
             names, or has an empty prompt or completion; names the line.
     """
+    for template in (prompt_template, completion_template):
+        try:
+            template_columns(template)
+        except ValueError as error:
+            raise DataError(
+                f"a template for {source} that cannot be read: {error}",
+                given=template,
+                hint="write {column} or {column[0]}; braces that are text are doubled: {{ and }}",
+            ) from error
     limits = [n for n in (limit, source.limit) if n is not None]
     most = min(limits) if limits else None
     rows = list(_rows(source, source.split or split, most, seed))
@@ -47,11 +57,9 @@ def load_examples(
         raise DataError(
             f"{source}: no rows", hint="check that it is the right file and that it was filled"
         )
-    examples = [_example(row, prompt_template, completion_template) for row in rows]
-    if most is not None and most < len(examples):
-        kept = random.Random(seed).sample(range(len(examples)), most)
-        examples = [examples[i] for i in sorted(kept)]
-    return examples
+    if most is not None and most < len(rows):
+        rows = [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), most))]
+    return [_example(row, prompt_template, completion_template) for row in rows]
 
 
 def load_train_dev(
@@ -128,6 +136,7 @@ def _rows(source: DataSource, split: str, limit: int | None, seed: int) -> Itera
 def _builtin_rows(name: str, split: str, limit: int | None, seed: int) -> Iterator[Row]:
     # The tasks make Examples, so they import this package: they are looked up when asked for.
     from loramix.pocket.tasks import TASKS
+    from loramix.pocket.words import Split
 
     if name not in TASKS:
         near = nearest(name, TASKS)
@@ -137,9 +146,14 @@ def _builtin_rows(name: str, split: str, limit: int | None, seed: int) -> Iterat
             expected=None if near is None else f"perhaps '{near}'",
             hint="name one of them, or give a `path`",
         )
-    if split not in ("train", "dev", "test"):
-        raise DataError(f"builtin task {name}: no split '{split}'", expected="train, dev or test")
-    examples = TASKS[name].examples(split, limit or BUILTIN_ROWS, seed)
+    if split not in get_args(Split):
+        raise DataError(
+            f"builtin task {name}: no split '{split}'", expected=", ".join(get_args(Split))
+        )
+    try:
+        examples = TASKS[name].examples(cast(Split, split), limit or BUILTIN_ROWS, seed)
+    except ValueError as error:
+        raise DataError(str(error), hint="give a smaller `limit`") from error
     for number, example in enumerate(examples, start=1):
         columns = {"prompt": example.prompt, "completion": example.completion}
         where = f"builtin task {name}, {split}, example {number}"

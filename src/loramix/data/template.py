@@ -17,6 +17,16 @@ from loramix.errors import DataError, nearest
 _FORMATTER = string.Formatter()
 
 
+class _Columns(string.Formatter):
+    """Looks fields up in a row, by our rules instead of Python's."""
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+
+    def get_field(self, field: str, _args: Any, _columns: Any) -> tuple[Any, str]:
+        return _lookup(field, self.row), field
+
+
 def template_columns(template: str) -> tuple[str, ...]:
     """The columns that a template reads, in order, each once.
 
@@ -44,13 +54,8 @@ def render(template: str, row: Row) -> str:
     Raises:
         DataError: the row lacks a column or an element, or holds what is no text.
     """
-
-    class Columns(string.Formatter):
-        def get_field(self, field: str, _args: Any, _columns: Any) -> tuple[Any, str]:
-            return _lookup(field, row), field
-
     try:
-        text = Columns().vformat(template, (), row.values)
+        text = _Columns(row).vformat(template, (), row.values)
     except ValueError as error:
         raise DataError(
             f"{row.where}: the template cannot be filled: {error}", given=template
