@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "loramix"
 # The nouns of the package in the order in which data flows; each may import what stands before
 # it. A noun is a module or a package directly below loramix.
 ORDER = [
-    *("errors", "storage", "mix"),  # words that all others use
+    *("errors", "storage", "mix", "answers"),  # words that all others use
     *("data", "pocket"),  # rows → examples → token batches; the builtin tasks
     *("base", "peft_config", "lora", "adapter_files", "adapter"),  # a frozen model, one LoRA
     *("stack", "scope", "mixed"),  # many of them in one forward

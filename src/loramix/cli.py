@@ -128,7 +128,15 @@ def train(
         list[str] | None,
         typer.Option("--skill", metavar="NAME", help="Only this skill; may be given again."),
     ] = None,
-    library: LibraryOption = None,
+    library: Annotated[
+        Path | None,
+        typer.Option(
+            "--library",
+            "-l",
+            metavar="DIR",
+            help="The library that gets the skills, instead of the one that the YAML names.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:

@@ -81,11 +81,12 @@ def init(result: dict[str, Any]) -> None:
 
 
 def train(result: dict[str, Any]) -> None:
-    """What was trained and where it is."""
+    """What was trained, what it scores, and where it is."""
+    columns = ("base", "skill", "routed", "dev_loss", "steps", "seconds")
     _table(
-        ("skill", "dev loss", "steps", "seconds"),
+        ("skill", "base alone", "its adapter", "routed", "dev loss", "steps", "seconds"),
         [
-            (name, row.get("dev_loss"), row.get("steps"), row.get("seconds"))
+            (name, *(row.get(column) for column in columns))
             for name, row in result["skills"].items()
         ],
     )
