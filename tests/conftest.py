@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers import PreTrainedModel
 
 from tiny import make_tiny
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The same examples in every run: a red test is red again, and its time is known.
+settings.register_profile("loramix", deadline=None, derandomize=True, max_examples=20)
+settings.load_profile("loramix")
 
 
 @pytest.fixture(autouse=True)

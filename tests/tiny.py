@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from loramix.adapter import Adapter, LoraSettings, init_adapter
 
 VOCAB = 97
 HIDDEN = 32
@@ -63,3 +67,22 @@ def make_tiny(
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(arch, **settings))
     return model.to(dtype).eval()
+
+
+def random_adapter(
+    model: nn.Module, settings: LoraSettings | None = None, seed: int = 0
+) -> Adapter:
+    """An adapter that visibly changes the model: A as at the start of training, B random."""
+    fresh = init_adapter(model, settings or LoraSettings(r=4, alpha=8), seed)
+    random = torch.Generator().manual_seed(seed + 1000)
+    modules = {
+        path: replace(module, B=torch.randn(module.B.shape, generator=random) * 0.1)
+        for path, module in fresh.modules.items()
+    }
+    return Adapter(modules, fresh.config)
+
+
+def token_ids(rows: int, length: int, seed: int = 0) -> torch.Tensor:
+    """Random tokens [rows, length], none of them special."""
+    random = torch.Generator().manual_seed(seed)
+    return torch.randint(3, VOCAB, (rows, length), generator=random)

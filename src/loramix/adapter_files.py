@@ -87,7 +87,7 @@ def _read_config(folder: Path) -> Config:
             given=folder,
             expected=f"a folder with {CONFIG_FILE} and {WEIGHTS_FILE}",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{CONFIG_FILE} cannot be read: {error}.", given=file) from None
     if not isinstance(config, dict):
         raise AdapterError(f"{CONFIG_FILE} is not a JSON object.", given=file)
@@ -216,8 +216,10 @@ def write_adapter(adapter: Adapter, folder: str | os.PathLike[str]) -> None:
                 given=f"rank {module.rank}, scaling {module.scaling:g}",
                 expected=f"rank {rank}, scaling {scaling:g}",
             )
-        tensors[f"{_PREFIX}{path}.lora_A.weight"] = module.A.detach().cpu().contiguous()
-        tensors[f"{_PREFIX}{path}.lora_B.weight"] = module.B.detach().cpu().contiguous()
+        for name, tensor in (("lora_A", module.A), ("lora_B", module.B)):
+            # A copy, since safetensors does not write tensors that share memory.
+            copied = tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            tensors[f"{_PREFIX}{path}.{name}.weight"] = copied
     folder = Path(folder)
     config = json.dumps(adapter.config, indent=2, sort_keys=True, ensure_ascii=False)
     try:

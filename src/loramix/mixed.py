@@ -134,12 +134,11 @@ class MixedModel(nn.Module):
         self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         """Trades time for memory while training; transformers' Trainer calls this."""
-        enable = getattr(self.base, "activation_checkpointing_enable", None)
-        if enable is not None:
-            enable(activation_checkpointing_kwargs=activation_checkpointing_kwargs, **kwargs)
+        base: Any = self.base
+        if hasattr(base, "activation_checkpointing_enable"):
+            base.activation_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
         else:  # its name in older releases of transformers
-            enable = self.base.gradient_checkpointing_enable
-            enable(gradient_checkpointing_kwargs=activation_checkpointing_kwargs)
+            base.gradient_checkpointing_enable(activation_checkpointing_kwargs)
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
@@ -213,7 +212,8 @@ def _scope_checkpoints(shelf: weakref.ref[Shelf], base: nn.Module) -> None:
     for module in base.modules():
         checkpoint = getattr(module, "_gradient_checkpointing_func", None)
         if checkpoint is not None and not isinstance(checkpoint, _ScopedCheckpoint):
-            module._gradient_checkpointing_func = _ScopedCheckpoint(shelf, checkpoint)
+            scoped = _ScopedCheckpoint(shelf, checkpoint)
+            module._gradient_checkpointing_func = scoped  # type: ignore[assignment]
 
 
 class _ScopedCheckpoint:

@@ -191,7 +191,12 @@ def _unsupported(method: str, hint: str | None = None) -> UnsupportedAdapterErro
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # JSON has integers of any size
+        return False
 
 
 def _is_rank(value: object) -> bool:
@@ -201,7 +206,7 @@ def _is_rank(value: object) -> bool:
 def _is_pattern(value: object, good: Any) -> bool:
     return value is None or (
         isinstance(value, dict)
-        and all(_is_regex(key) and good(entry) for key, entry in value.items())
+        and all(_is_regex(_module_pattern(key)) and good(entry) for key, entry in value.items())
     )
 
 
@@ -274,6 +279,10 @@ def rank_and_scaling(config: Config, path: str) -> tuple[int, float]:
 
 def _by_pattern(patterns: Mapping[str, float] | None, path: str, default: float) -> float:
     for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", path):
+        if re.match(_module_pattern(pattern), path):
             return value
     return default
+
+
+def _module_pattern(pattern: str) -> str:
+    return rf"(.*\.)?({pattern})$"
