@@ -395,7 +395,7 @@ def test_the_shipped_library_is_not_changed(adapter: Path, place: Path) -> None:
     ("content", "words"),
     [
         (None, ["none.jsonl"]),
-        ("", ["empty"]),
+        ("", ["no rows"]),
         (rows("north", 2) + '{"text": "broken\n', ["line 3"]),
         ('{"words": "a", "answer": "b"}\n', ["text", "words"]),
     ],
@@ -421,7 +421,7 @@ def test_data_that_cannot_be_used_stops_training_before_it_starts(
     [
         ("base: pocket\nskils: {}\n", ["skils", "skills"]),
         ("base: [\n", ["line"]),
-        ("", ["skills"]),
+        ("", ["empty", "loramix init"]),
         ("base: pocket\nskills: {}\n", ["skills"]),
     ],
     ids=["unknown-key", "no-yaml", "empty", "no-skills"],
