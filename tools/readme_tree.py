@@ -20,11 +20,10 @@ DATA = {
 
 
 def tracked() -> list[PurePosixPath]:
-    """The files under `src/loramix` that git knows, relative to it."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", TOP], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
-    paths = (ROOT / name for name in listed.split("\0") if name)
+    """The files under `src/loramix` that git tracks, or would if asked, relative to it."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", TOP]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    paths = (ROOT / name for name in set(listed.split("\0")) if name)
     return sorted(PurePosixPath(p.relative_to(ROOT / TOP).as_posix()) for p in paths if p.exists())
 
 
