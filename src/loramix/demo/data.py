@@ -1,0 +1,62 @@
+"""What the demo trains on and what it is measured on; the splits share no template or content."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from loramix.data import Example
+from loramix.demo.settings import DemoSettings
+from loramix.gate.router import RoutedExample
+from loramix.pocket.tasks import COMPOSITES, NONE, TASKS
+from loramix.pocket.words import Split
+from loramix.train import SkillJob
+
+
+def skill_jobs(settings: DemoSettings, seed: int) -> list[SkillJob]:
+    """What to train: one job for each task."""
+    return [
+        SkillJob(
+            name,
+            task.examples("train", settings.train_examples, seed),
+            task.examples("dev", settings.dev_examples, seed),
+            settings.lora,
+        )
+        for name, task in TASKS.items()
+    ]
+
+
+def gate_examples(split: Split, count: int, seed: int) -> list[RoutedExample]:
+    """Prompts whose needs are known: `count` of each skill, of none, and of all composites.
+
+    The order is random, so that any part of the list is a fair sample.
+    """
+    routed = [
+        RoutedExample(example.prompt, {name: 1.0})
+        for name, task in TASKS.items()
+        for example in task.examples(split, count, seed)
+    ]
+    routed += [RoutedExample(example.prompt) for example in NONE.examples(split, count, seed)]
+    for composite in COMPOSITES.values():
+        for example in composite.examples(split, max(1, count // len(COMPOSITES)), seed):
+            routed.append(RoutedExample(example.prompt, example.meta["skills"]))
+    random.Random(seed).shuffle(routed)
+    return routed
+
+
+def held_out_prompts(count: int, seed: int) -> tuple[dict[str, list[str]], list[str]]:
+    """Test prompts: skill → `count` prompts; and `count` prompts of none of the skills."""
+    skills = {name: _prompts(task.examples("test", count, seed)) for name, task in TASKS.items()}
+    return skills, _prompts(NONE.examples("test", count, seed))
+
+
+def held_out_composites(count: int, seed: int) -> dict[str, tuple[tuple[str, str], list[str]]]:
+    """Test requests of each kind that needs two skills: name → (the two, `count` prompts)."""
+    return {
+        name: (composite.skills, _prompts(composite.examples("test", count, seed)))
+        for name, composite in COMPOSITES.items()
+    }
+
+
+def _prompts(examples: Sequence[Example]) -> list[str]:
+    return [example.prompt for example in examples]

@@ -1,0 +1,225 @@
+"""The demo: five skills from scratch on one frozen base, a gate, and everything measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from loramix import __version__
+from loramix.base import Base, load_base
+from loramix.demo import bars, data
+from loramix.demo.blends import blend_tables, samples
+from loramix.demo.phases import Phases, Step
+from loramix.demo.settings import DemoSettings
+from loramix.errors import LibraryError
+from loramix.evaluate import (
+    Answers,
+    evaluate_router,
+    evaluate_skills,
+    mixed_model,
+    write_report,
+)
+from loramix.gate import LearnedGate, learn_gate
+from loramix.library import Library, SkillCard
+from loramix.pocket.tasks import TASKS
+from loramix.storage import storage_errors
+from loramix.train import TrainProgress, TrainResult, train_skills
+from loramix.train.memory import peak_rss_mb
+
+LIBRARY, TRAINING, REPORT = "library", "training", "report.html"
+
+
+def run_demo(
+    out: Path, seed: int = 0, device: str = "auto", settings: DemoSettings | None = None
+) -> dict[str, Any]:
+    """Train, route, blend, measure; write `library`, `report.html` and the losses into `out`.
+
+    Stopped and called again, it goes on with the training from its latest checkpoint.
+
+    Args:
+        out: a folder; what an earlier demo left there is replaced.
+        seed: of data, training, gate and intervals.
+        device: as for `load_base`.
+        settings: how much of everything.
+
+    Returns:
+        What `loramix demo --json` prints; `render_report` reads the same dict.
+
+    Raises:
+        LibraryError: `out` holds a library of another base, or something else in its place.
+        StorageError: the disk is full or does not let us write.
+        Interrupted: Ctrl-C while training; a checkpoint was kept.
+    """
+    settings = settings or DemoSettings()
+    with storage_errors("making the folder", out):
+        out.mkdir(parents=True, exist_ok=True)
+    with Phases() as phases:
+        with phases.phase("load the base"):
+            base = load_base(settings.base, device=device)
+            library = _library(out / LIBRARY, base)
+        with phases.phase("make the data"):
+            jobs = data.skill_jobs(settings, seed)
+        with phases.phase("train five skills") as step:
+            config = settings.train.model_copy(update={"seed": seed})
+            trained = train_skills(
+                base, jobs, config, out / TRAINING, together=True, progress=_train_steps(step)
+            )
+        # what an earlier, stopped run has trained counts too
+        spent = max(result.seconds for result in trained.values())
+        before = max(0.0, spent - phases.seconds["train five skills"])
+        with phases.phase("learn the gate"):
+            examples = data.gate_examples("train", settings.gate_prompts, seed)
+            router = learn_gate(base, examples, tuple(TASKS), seed=seed, memory=settings.memory)
+            policy = router.policy
+        with phases.phase("score the skills") as step:
+            adapters = {name: result.adapter for name, result in trained.items()}
+            mixed = mixed_model(base, adapters)
+            answers = Answers(base, mixed, settings.batch_size)
+            scores = evaluate_skills(
+                base,
+                mixed,
+                TASKS,
+                n=settings.test_examples,
+                seed=seed,
+                router=router,
+                policy=policy,
+                answers=answers,
+                progress=lambda note, done, total: step(done, total, note),
+            )
+        with phases.phase("score the gate"):
+            skill_prompts, none_prompts = data.held_out_prompts(settings.test_prompts, seed)
+            composites = data.held_out_composites(settings.test_prompts, seed)
+            gate = evaluate_router(router, skill_prompts, none_prompts, composites, seed)
+        with phases.phase("blend") as step:
+            blends = blend_tables(answers, router, policy, settings, seed, step)
+            shown = samples(answers, router, policy)
+        with phases.phase("write the library"):
+            _save(library, trained, scores, router, settings, seed)
+    seconds, memory = before + phases.elapsed, peak_rss_mb()
+    skills = {
+        name: {
+            **{system: row["score"] for system, row in systems.items()},
+            "intervals": {system: [row["low"], row["high"]] for system, row in systems.items()},
+            "n": systems["skill"]["n"],
+        }
+        for name, systems in scores.items()
+    }
+    measured = [
+        *bars.skill_bars(skills),
+        *bars.gate_bars(gate),
+        *bars.prompt_bars(router),
+        *bars.resource_bars(seconds, memory),
+    ]
+    result: dict[str, Any] = {
+        "skills": skills,
+        "gate": gate | {"temperature": router.temperature, "policy": asdict(policy)},
+        "blends": blends,
+        "samples": shown,
+        "bars": [line.to_dict() for line in measured],
+        "training": _training(trained),
+        "phases": dict(phases.seconds),
+        "seconds": seconds,
+        "peak_rss_mb": memory,
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}, "
+        f"{base.device.type}",
+        "seed": seed,
+        "library": str(out / LIBRARY),
+        "report": str(out / REPORT),
+    }
+    write_report(result | _head(base, seed), out / REPORT)
+    _tidy(out)
+    return result
+
+
+def _library(path: Path, base: Base) -> Library:
+    """The library of an earlier demo, or a new one; checked before any work is done."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return Library.create(path, base.id, base.fingerprint)
+    library = Library.open(path)
+    strange = [name for name in library.skills if name not in TASKS]
+    if library.fingerprint != base.fingerprint or strange:
+        raise LibraryError(
+            f"{path} holds another library, which the demo would replace.",
+            given=f"base {library.base_id}, skills {', '.join(library.skills)}",
+            hint="choose another folder: loramix demo --out DIR",
+        )
+    return library
+
+
+def _train_steps(step: Step) -> Any:
+    def report(progress: TrainProgress) -> None:
+        losses = progress.losses.values()
+        note = f"loss {sum(losses) / len(losses):.3f}" if losses else ""
+        step(progress.step, progress.total, note)
+
+    return report
+
+
+def _training(trained: Mapping[str, TrainResult]) -> dict[str, Any]:
+    return {
+        name: {
+            "losses": list(result.losses),
+            "dev_losses": [list(point) for point in result.dev_losses],
+            "steps": result.steps,
+            "tokens": result.tokens,
+            "seconds": result.seconds,
+        }
+        for name, result in trained.items()
+    }
+
+
+def _head(base: Base, seed: int) -> dict[str, Any]:
+    """Texts of the page that are not figures."""
+    millions = sum(p.numel() for p in base.model.parameters()) / 1e6
+    return {
+        "title": "loramix demo",
+        "lead": f"Five LoRA skills trained from scratch on the frozen base {base.id} "
+        f"({millions:.1f} M parameters), and a gate that reads a prompt and mixes them. "
+        f"Everything below was measured on held-out data by one run, {date.today():%d %B %Y}.",
+        "skill_bar": bars.SKILL_BAR,
+        "footer": f"loramix {__version__}, loramix demo --seed {seed}",
+    }
+
+
+def _save(
+    library: Library,
+    trained: Mapping[str, TrainResult],
+    scores: Mapping[str, Mapping[str, Any]],
+    router: LearnedGate,
+    settings: DemoSettings,
+    seed: int,
+) -> None:
+    """All skills and the gate, in one change of the library."""
+    with library.edit() as txn:
+        for name, result in trained.items():
+            card = SkillCard(
+                description=TASKS[name].description,
+                examples=[e.prompt for e in TASKS[name].examples("train", 8, seed)],
+                scores={system: row["score"] for system, row in scores[name].items()},
+                provenance={
+                    "data": f"builtin task {name!r}, {settings.train_examples} examples, "
+                    f"seed {seed}",
+                    "made by": f"loramix {__version__} demo",
+                    "steps": result.steps,
+                    "tokens": result.tokens,
+                },
+            )
+            txn.add(name, result.adapter, card, router.memories[name], replace=True)
+        txn.set_gate(*router.state())
+
+
+def _tidy(out: Path) -> None:
+    """Keep the losses, drop the checkpoints: the next demo starts from scratch."""
+    with storage_errors("tidying up", out):
+        for name in ("losses.json", "losses.png"):
+            if (out / TRAINING / name).exists():
+                os.replace(out / TRAINING / name, out / name)
+        shutil.rmtree(out / TRAINING, ignore_errors=True)

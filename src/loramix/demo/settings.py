@@ -1,0 +1,42 @@
+"""How much of everything the demo takes: enough for its bars, in less than eight minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from loramix.adapter import LoraSettings
+from loramix.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """The size of a demo.
+
+    Attributes:
+        base: what to load.
+        train_examples, dev_examples: of each skill.
+        train: how the five skills are trained, together in one run.
+        lora: the shape of each adapter.
+        gate_prompts: of each skill, to fit the gate; as many of none of them, and of composites.
+        memory: prompts of each skill whose features the library keeps.
+        test_examples: held-out examples of each skill, for each system.
+        test_prompts: held-out prompts of each skill, for the gate alone.
+        composite_examples: held-out requests of each kind that needs two skills.
+        batch_size: prompts generated at once.
+    """
+
+    base: str = "pocket"
+    train_examples: int = 3000
+    dev_examples: int = 100
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            epochs=3.0, lr=4e-3, batch_size=16, eval_every=100, patience=0, max_length=256
+        )
+    )
+    lora: LoraSettings = field(default_factory=lambda: LoraSettings.model_validate({}))
+    gate_prompts: int = 600
+    memory: int = 400
+    test_examples: int = 150
+    test_prompts: int = 300
+    composite_examples: int = 40
+    batch_size: int = 32

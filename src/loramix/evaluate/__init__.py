@@ -1,0 +1,36 @@
+"""Scores of base, skills and routed whole; how well a router routes; bars; report.html.
+
+skills.py    base, skill and routed on held-out examples
+routing.py   a router's accuracy, calibration, none of these, two at once
+metrics.py   means with bootstrap intervals, classification figures
+bars.py      what has to be reached, next to what was
+plots.py     inline SVG that follows the page's colours
+page.py      the page's template and style
+report.py    one HTML file with all of it
+"""
+
+from __future__ import annotations
+
+from loramix.evaluate.bars import Bar, bar, bar_between
+from loramix.evaluate.metrics import Score, difference_of, ece, score_of
+from loramix.evaluate.report import write_report
+from loramix.evaluate.routing import evaluate_router, joint_score, top_two_share
+from loramix.evaluate.skills import Answers, TestSet, evaluate_skills, mixed_model
+
+__all__ = [
+    "Answers",
+    "Bar",
+    "Score",
+    "TestSet",
+    "bar",
+    "bar_between",
+    "difference_of",
+    "ece",
+    "evaluate_router",
+    "evaluate_skills",
+    "joint_score",
+    "mixed_model",
+    "score_of",
+    "top_two_share",
+    "write_report",
+]

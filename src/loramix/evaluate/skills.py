@@ -1,0 +1,209 @@
+"""Scores of the base, of each skill, and of the routed whole, on held-out examples.
+
+    scores = evaluate_skills(base, library, TASKS, n=100, router=router)
+    scores["math"]["skill"]["score"]
+
+Systems: `base` answers with no adapter; `skill` with the task's own adapter, given by hand;
+`routed` with whatever mix the router gives the prompt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from loramix.adapter import Adapter
+from loramix.base import Base
+from loramix.data import Example
+from loramix.errors import UsageError
+from loramix.evaluate.metrics import score_of
+from loramix.gate.router import Router, route
+from loramix.generate import Completion, Sampling, generate
+from loramix.library import Library
+from loramix.mix import Mix, Policy, check_skills
+from loramix.mixed import MixedModel
+
+SYSTEMS = ("base", "skill", "routed")
+
+ScoreMany = Callable[[Sequence[Example], Sequence[str]], list[float]]
+"""Examples and one text for each → one score for each, from 0 to 1."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is going on, how many steps of it are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Held-out examples and how answers to them are scored."""
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    examples: Sequence[Example]
+    score_many: ScoreMany
+    max_new_tokens: int = 128
+
+
+class MakesExamples(Protocol):
+    """A task that makes its own examples, such as those of `loramix.pocket.tasks`."""
+
+    @property
+    def score_many(self) -> ScoreMany: ...
+
+    @property
+    def max_new_tokens(self) -> int: ...
+
+    def examples(self, split: Any, n: int, seed: int = 0) -> list[Example]: ...
+
+
+@dataclass
+class Answers:
+    """Greedy answers, each computed once.
+
+    The same prompt with the same mix gives the same text, so a routed prompt whose mix is its
+    own skill is not run again.
+    """
+
+    base: Base
+    mixed: MixedModel
+    batch_size: int = 32
+    _known: dict[tuple[str, Mix, int], Completion] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        prompts: Sequence[str],
+        mixes: Sequence[Mix],
+        max_new_tokens: int,
+        step: Callable[[int], None] = lambda _: None,
+    ) -> list[Completion]:
+        """One completion for each prompt; `step` is told how many more are done."""
+        keys = [(p, m, max_new_tokens) for p, m in zip(prompts, mixes, strict=True)]
+        fresh = dict.fromkeys(key for key in keys if key not in self._known)
+        todo = sorted(fresh, key=lambda key: len(key[0]))
+        step(len(keys) - len(todo))
+        sampling = Sampling(max_new_tokens=max_new_tokens)
+        for start in range(0, len(todo), self.batch_size):
+            batch = todo[start : start + self.batch_size]
+            texts, batch_mixes = [key[0] for key in batch], [key[1] for key in batch]
+            done = generate(
+                self.mixed, self.base, texts, batch_mixes, sampling, batch_size=self.batch_size
+            )
+            self._known.update(zip(batch, done, strict=True))
+            step(len(batch))
+        return [self._known[key] for key in keys]
+
+
+def mixed_model(base: Base, skills: Library | Mapping[str, Adapter] | MixedModel) -> MixedModel:
+    """The base with all of `skills` beside it."""
+    if isinstance(skills, MixedModel):
+        return skills
+    mixed = MixedModel(base.model)
+    if isinstance(skills, Library):
+        skills.check_base(base)
+        skills = {name: skill.adapter(base.model) for name, skill in skills.skills.items()}
+    for name, adapter in skills.items():
+        mixed.add(name, adapter)
+    return mixed
+
+
+def evaluate_skills(
+    base: Base,
+    skills: Library | Mapping[str, Adapter] | MixedModel,
+    tasks: Mapping[str, MakesExamples | TestSet],
+    systems: Sequence[str] = SYSTEMS,
+    n: int = 100,
+    seed: int = 0,
+    *,
+    router: Router | None = None,
+    policy: Policy | None = None,
+    answers: Answers | None = None,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Score each system on each task.
+
+    Args:
+        base: the frozen base.
+        skills: a library, adapters by name, or a model that has them already.
+        tasks: skill → its task (`n` held-out examples are made) or its test set.
+        systems: some of `base`, `skill`, `routed`.
+        n: held-out examples of each task that makes its own.
+        seed: of the examples and of the bootstrap.
+        router, policy: for `routed`.
+        answers: to share answers with other measurements on the same model.
+        progress: called after each batch.
+
+    Returns:
+        skill → system → `score`, `low`, `high` (95 % bootstrap), `n`, `seconds`, `tokens`,
+        and `values`, the score of each example in order.
+
+    Raises:
+        UsageError: an unknown system, or `routed` without a router.
+        UnknownSkillError: a task without a skill of its name, where `skill` is asked for.
+    """
+    _check_systems(systems, router)
+    answers = answers or Answers(base, mixed_model(base, skills))
+    if "skill" in systems:
+        check_skills(tasks, answers.mixed.names)
+    sets = {name: _test_set(task, n, seed) for name, task in tasks.items()}
+    total = sum(len(held.examples) for held in sets.values()) * len(systems)
+    done = 0
+    scores: dict[str, dict[str, Any]] = {}
+    for name, system, held in _jobs(sets, systems):
+
+        def step(more: int, name: str = name, system: str = system) -> None:
+            nonlocal done
+            done += more
+            if progress is not None:
+                progress(f"{name}: {system}", done, total)
+
+        start = time.monotonic()
+        prompts = [example.prompt for example in held.examples]
+        mixes = _mixes(system, name, prompts, router, policy)
+        completions = answers(prompts, mixes, held.max_new_tokens, step)
+        seconds = time.monotonic() - start
+        values = held.score_many(held.examples, [c.text for c in completions])
+        scores.setdefault(name, {})[system] = {
+            **score_of(values, seed).to_dict(),
+            "seconds": seconds,
+            "tokens": sum(c.completion_tokens for c in completions),
+            "values": values,
+        }
+    return scores
+
+
+def _check_systems(systems: Sequence[str], router: Router | None) -> None:
+    for system in systems:
+        if system not in SYSTEMS:
+            raise UsageError(
+                "There is no such system to evaluate.", given=system, expected=", ".join(SYSTEMS)
+            )
+    if "routed" in systems and router is None:
+        raise UsageError("The routed system needs a router.", hint="pass router=…, or leave it out")
+
+
+def _test_set(task: MakesExamples | TestSet, n: int, seed: int) -> TestSet:
+    if isinstance(task, TestSet):
+        return task
+    return TestSet(task.examples("test", n, seed), task.score_many, task.max_new_tokens)
+
+
+def _jobs(
+    sets: Mapping[str, TestSet], systems: Sequence[str]
+) -> Iterator[tuple[str, str, TestSet]]:
+    for name, held in sets.items():
+        for system in systems:
+            yield name, system, held
+
+
+def _mixes(
+    system: str,
+    name: str,
+    prompts: Sequence[str],
+    router: Router | None,
+    policy: Policy | None,
+) -> list[Mix]:
+    if system == "routed":
+        assert router is not None  # _check_systems
+        return [routing.mix for routing in route(router, prompts, policy)]
+    return [Mix.base() if system == "base" else Mix.of({name: 1.0})] * len(prompts)
