@@ -118,9 +118,9 @@ def test_thresholds_of_the_gate_that_are_not_given_are_the_fitted_ones() -> None
 
 def test_the_kinds_of_features_are_those_of_the_gate(tmp_path: Path) -> None:
     from loramix.config.models import FEATURE_SOURCES
-    from loramix.gate.features import AUTO, STATES
+    from loramix.gate.features import AUTO, POOLS
 
-    assert set(STATES) <= set(FEATURE_SOURCES)
+    assert set(POOLS) == set(FEATURE_SOURCES)
     assert GateConfig(features=AUTO).features == AUTO
 
 

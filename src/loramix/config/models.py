@@ -183,7 +183,6 @@ class EvaluationConfig(_Part):
     """What is measured after the training."""
 
     examples: Int = Field(default=200, ge=1, description="held-out examples a skill")
-    batch_size: Int = Field(default=16, ge=1, description="prompts generated at once")
     max_new_tokens: Int = Field(default=128, ge=1, description="longest answer in tokens")
 
 
