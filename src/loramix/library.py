@@ -44,7 +44,7 @@ from loramix.storage import (
     sync_tree,
     write_file,
 )
-from loramix.transaction import CARD, README, Transaction
+from loramix.transaction import CARD, README, Transaction, name_taken
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -147,6 +147,20 @@ class Library:
                 hint=f"load the base {self.base_id!r}, or train a library for {base.id!r}",
             )
 
+    def check_editable(self) -> None:
+        """Raises LibraryError if this is the shipped library, which stays as it is."""
+        if self.is_shipped:
+            raise LibraryError(
+                "the library that ships with loramix is not to be changed",
+                given=self.path,
+                hint=f"copy it and change the copy: cp -r {self.path} DIR, then --library DIR",
+            )
+
+    def check_free(self, name: str, *, replace: bool = False) -> None:
+        """Raises LibraryError if there is a skill of that name and it is not to be replaced."""
+        if name in self._snapshot.skills and not replace:
+            raise name_taken(name)
+
     def refresh(self) -> Library:
         """Read the newest generation; returns self."""
         self._snapshot = read_snapshot(self.path, READ_TIMEOUT)
@@ -176,11 +190,7 @@ class Library:
             LibraryBusyError: another process has been writing it for `timeout` seconds.
             StorageError: the disk is full or does not let us write.
         """
-        if self.is_shipped:
-            raise LibraryError(
-                f"the shipped library is not to be changed: {self.path}",
-                hint="copy it (`Library.shipped().copy_to(DIR)`) and pass --library DIR",
-            )
+        self.check_editable()
         with WriterLock(self.path, timeout):
             if journal := read_journal(self.path):
                 finish(self.path, journal)

@@ -95,10 +95,7 @@ class Transaction:
 
         validate_name(name)
         if name in self._skills and not replace:
-            raise LibraryError(
-                f"the library already has a skill {name!r}",
-                hint="pass --replace (replace=True) to exchange it, or choose another name",
-            )
+            raise name_taken(name)
         final = self._root / SKILLS / name
         if name not in self._before.skills and (final.exists() or final.is_symlink()):
             raise LibraryError(
@@ -247,6 +244,14 @@ class Transaction:
             if not os.access(folder, os.W_OK | os.X_OK):
                 with storage_errors("changing the library", folder):
                     raise PermissionError(13, "not writable")
+
+
+def name_taken(name: str) -> LibraryError:
+    """What is said about a name that another skill has."""
+    return LibraryError(
+        f"the library already has a skill {name!r}",
+        hint="pass --replace (replace=True) to exchange it, or choose another name",
+    )
 
 
 def check_memory(name: str, memory: Tensor) -> None:

@@ -1,0 +1,259 @@
+"""`loramix add`, `remove`, `list` and `show`: the skills of a library."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loramix.errors import AdapterMismatchError
+from loramix.library import Library, Skill, SkillCard, Transaction, validate_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from loramix.adapter import Adapter
+    from loramix.base import Base
+    from loramix.gate import LearnedGate
+    from loramix.mix import Policy
+
+NONE_PROMPTS = 400  # prompts of no skill, for a library that has no gate yet
+SHOWN_EXAMPLES = 5  # how many example prompts a card keeps
+
+log = logging.getLogger(__name__)
+
+
+def add(
+    adapter: Path,
+    *,
+    name: str,
+    examples: Path,
+    description: str = "",
+    replace: bool = False,
+    library: Path | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Plugs in an adapter as a skill; the gate is refitted from the memory of the others.
+
+    Args:
+        adapter: a folder as PEFT writes it, or the folder of a skill.
+        name: of the new skill.
+        examples: a data file with a column `prompt`.
+        description: what the skill does; by default what its own card says, if it has one.
+        replace: exchange a skill of that name.
+        library: its folder; None is the shipped one, which is not changed.
+        device: see `load_base`.
+
+    Returns:
+        {"skills": {name: summary}, "generation", "gate": {"accuracy", "skills"}, "added",
+        "library"}
+
+    Raises:
+        LibraryError: no library, the shipped one, or a name that is taken or cannot be.
+        AdapterError: an adapter that is no plain LoRA, is damaged, or does not fit the base.
+        DataError: the examples cannot be read.
+        StorageError: the disk is full or does not let us write.
+    """
+    from loramix.adapter import read_adapter
+    from loramix.base import load_base
+
+    target = _open(library)
+    target.check_editable()
+    target.check_free(validate_name(name), replace=replace)
+    read_adapter(adapter)  # what is wrong in itself is said before the base is loaded
+    card = _foreign_card(adapter, target)
+    base = load_base(target.base_id, device)
+    target.check_base(base)
+    lora = read_adapter(adapter, base)
+    _tell_of_another_base(lora, target)
+    prompts = _prompts(examples)
+    with target.edit() as txn:
+        gate, policy = _grown_gate(target, txn, base, name, prompts)
+        card = card.model_copy(
+            update={
+                "description": description or card.description,
+                "examples": list(prompts[:SHOWN_EXAMPLES]),
+                "provenance": {
+                    **card.provenance,
+                    "added from": adapter.resolve().name,
+                    "examples": f"{examples.name}, {len(prompts)} prompts",
+                    "trained on base": lora.config.get("base_model_name_or_path"),
+                },
+            }
+        )
+        txn.add(name, lora, card, gate.memories[name], replace=replace)
+        txn.set_gate(*gate.state(policy))
+    return {**_report(target), **_gate_report(gate), "added": name}
+
+
+def remove(name: str, *, library: Path | None = None, device: str = "auto") -> dict[str, Any]:
+    """Takes a skill out and refits the gate from the memory of the others.
+
+    Returns:
+        {"skills": {name: summary}, "generation", "gate": {"accuracy", "skills"}, "removed",
+        "library"}; `gate.accuracy` is None where there is no gate any more.
+
+    Raises:
+        LibraryError: no library, or the shipped one, which is not changed.
+        UnknownSkillError: no such skill.
+        StorageError: the disk is full or does not let us write.
+    """
+    target = _open(library)
+    target.check_editable()
+    target.skill(name)
+    base = None
+    if target.gate() is not None and len(target.skills) > 1:
+        from loramix.base import load_base
+
+        base = load_base(target.base_id, device)
+        target.check_base(base)
+    gate = None
+    with target.edit() as txn:
+        txn.remove(name)
+        if base is not None and txn.names:
+            from loramix.gate import make_policy, read_gate
+
+            old = read_gate(target, base)
+            gate = old.refit(txn.memories())
+            txn.set_gate(*gate.state(_same_kind(make_policy(target), gate.policy)))
+    return {**_report(target), **_gate_report(gate), "removed": name}
+
+
+def list_skills(*, library: Path | None = None) -> dict[str, Any]:
+    """The skills of a library: {"skills": {name: summary}, "generation", "base", "library"}."""
+    return _report(_open(library))
+
+
+def show(name: str, *, library: Path | None = None) -> dict[str, Any]:
+    """One skill: {"skills": {name: its card, with path and size on disk}, "library"}.
+
+    Raises:
+        UnknownSkillError: no such skill.
+    """
+    opened = _open(library)
+    skill = opened.skill(name)
+    card = skill.card.model_dump(exclude={"name", "lora"})
+    size = sum(file.stat().st_size for file in skill.path.iterdir() if file.is_file())
+    details = {**_summary(skill), **card, "bytes_on_disk": size, "path": str(skill.path)}
+    return {"skills": {name: details}, "library": str(opened.path)}
+
+
+def _open(library: Path | None) -> Library:
+    return Library.shipped() if library is None else Library.open(library)
+
+
+def _report(library: Library) -> dict[str, Any]:
+    return {
+        "skills": {name: _summary(skill) for name, skill in library.skills.items()},
+        "generation": library.generation,
+        "base": library.base_id,
+        "library": str(library.path),
+    }
+
+
+def _summary(skill: Skill) -> dict[str, Any]:
+    lora = skill.card.lora
+    return {
+        "description": skill.card.description,
+        "rank": lora.rank if lora else None,
+        "targets": lora.targets if lora else [],
+        "parameters": lora.parameters if lora else None,
+        "scores": skill.card.scores,
+        "created": skill.card.created,
+    }
+
+
+def _gate_report(gate: LearnedGate | None) -> dict[str, Any]:
+    if gate is None:
+        return {"gate": {"accuracy": None, "skills": []}}
+    # NaN where no prompt was held out to measure on.
+    measured = gate.accuracy if gate.accuracy == gate.accuracy else None
+    return {"gate": {"accuracy": measured, "skills": list(gate.skills)}}
+
+
+def _prompts(examples: Path) -> list[str]:
+    """The distinct prompts of a data file, in its order; completions are not needed."""
+    from loramix.data import DataSource, load_examples
+    from loramix.data.load import PROMPT
+
+    rows = load_examples(DataSource(path=examples), PROMPT, PROMPT)
+    return list(dict.fromkeys(row.prompt for row in rows))
+
+
+def _foreign_card(adapter: Path, library: Library) -> SkillCard:
+    """The card of an adapter that is a skill of another library, else an empty one.
+
+    Raises:
+        AdapterMismatchError: that library is for another base.
+    """
+    from loramix.transaction import CARD, read_card
+
+    if not (adapter / CARD).is_file():
+        return SkillCard()
+    card = read_card(adapter)
+    if card.base_fingerprint and card.base_fingerprint != library.fingerprint:
+        raise AdapterMismatchError(
+            f"the adapter {adapter} was trained for another base",
+            given=f"{card.base_id}, fingerprint {card.base_fingerprint[:16]}",
+            expected=f"{library.base_id}, fingerprint {library.fingerprint[:16]}",
+            hint="add it to a library for its own base, or train it again on this one",
+        )
+    return card
+
+
+def _tell_of_another_base(adapter: Adapter, library: Library) -> None:
+    """PEFT keeps a name only, and one base has many names, so a difference is no error."""
+    named = adapter.config.get("base_model_name_or_path")
+    if named and Path(named).name.lower() != Path(library.base_id).name.lower():
+        log.warning(
+            "the adapter names its base %r and the library %r; its shapes fit, "
+            "but if these are two models it will answer badly",
+            named,
+            library.base_id,
+        )
+
+
+def _grown_gate(
+    library: Library, txn: Transaction, base: Base, name: str, prompts: Sequence[str]
+) -> tuple[LearnedGate, Policy]:
+    """The library's gate with one more skill (or one learned anew), and its policy."""
+    from loramix.gate import make_policy, plug_in, read_gate
+
+    memories = txn.memories()
+    if library.gate() is None:
+        gate = _first_gate(library, memories, base, name, prompts)
+        return gate, gate.policy
+    gate = plug_in(read_gate(library, base), memories, name, prompts)
+    return gate, _same_kind(make_policy(library), gate.policy)
+
+
+def _first_gate(
+    library: Library,
+    memories: Mapping[str, Tensor],
+    base: Base,
+    name: str,
+    prompts: Sequence[str],
+) -> LearnedGate:
+    """A gate for a library without one: what no skill is for comes from the built-in prompts."""
+    from loramix.gate import RoutedExample, learn_gate
+    from loramix.pocket.tasks import NONE
+
+    examples = [RoutedExample(prompt, {name: 1.0}) for prompt in prompts]
+    known = set(prompts)
+    none = NONE.examples("train", NONE_PROMPTS, 0)
+    examples += [RoutedExample(row.prompt) for row in none if row.prompt not in known]
+    gate = learn_gate(base, examples, (name,))
+    others = {other: memory for other, memory in memories.items() if other != name}
+    if not others:
+        return gate
+    shown = {other: library.skill(other).card.examples for other in others}
+    return gate.refit({**memories, name: gate.memories[name]}, {**shown, name: prompts})
+
+
+def _same_kind(old: Policy, fitted: Policy) -> Policy:
+    """The kind of policy that the library was made with, with the newly fitted thresholds."""
+    from dataclasses import replace
+
+    return replace(fitted, kind=old.kind, k=old.k)
