@@ -1,0 +1,45 @@
+"""Routers: which skills does a prompt need, and how much of each?
+
+router.py     the contract: prompts → scores over skills → mix
+features.py   a prompt as a vector [F], from the base's token states (states.py) and words.py
+network.py    the gate's network and its fitting
+learned.py    the gate: the learned router, with its memory (memory.py) and calibrate.py
+keywords.py, centroid.py, fixed.py   the other routers
+store.py      routers by name, and the gate of a library
+"""
+
+from __future__ import annotations
+
+from loramix.gate.centroid import CentroidRouter
+from loramix.gate.features import FeatureExtractor
+from loramix.gate.fixed import FixedRouter
+from loramix.gate.keywords import KeywordRouter
+from loramix.gate.learned import LearnedGate
+from loramix.gate.router import RoutedExample, Router, Routing, route, targets_of
+from loramix.gate.store import (
+    ROUTERS,
+    learn_gate,
+    make_policy,
+    make_router,
+    plug_in,
+    read_gate,
+)
+
+__all__ = [
+    "ROUTERS",
+    "CentroidRouter",
+    "FeatureExtractor",
+    "FixedRouter",
+    "KeywordRouter",
+    "LearnedGate",
+    "RoutedExample",
+    "Router",
+    "Routing",
+    "learn_gate",
+    "make_policy",
+    "make_router",
+    "plug_in",
+    "read_gate",
+    "route",
+    "targets_of",
+]

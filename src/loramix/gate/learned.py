@@ -1,0 +1,309 @@
+"""The gate: a small network on the frozen base's representation of the prompt.
+
+What it was fitted on is kept as features: [N, F] for each skill (in the skill's own folder), and
+in the gate's file those of no skill and those that need several. With them the gate is refitted
+when a skill comes or goes, without any old data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from loramix.errors import DataError, LibraryError
+from loramix.gate.calibrate import fit_policy, fit_temperature
+from loramix.gate.features import FeatureExtractor
+from loramix.gate.keywords import KeywordRouter
+from loramix.gate.memory import HELD_OUT, Rows, held_out, join, pick
+from loramix.gate.network import GateNetwork, fit_network, logits_of
+from loramix.gate.router import Router, check_fit
+from loramix.mix import BASE, Policy
+
+FORMAT = 1
+MEMORY = 200
+_NETWORK, _MEMORY = "network.", "memory."
+
+
+class LearnedGate(Router):
+    """The learned router.
+
+    Args:
+        extractor: makes the features; also later, for prompts to be routed.
+        skills: the skills to tell apart.
+        seed: of held-out rows, initial weights and fitting; the same seed gives the same gate.
+        memory: how many prompts' features a skill keeps for refits.
+        temperature: of the scores; None calibrates it on held-out prompts.
+
+    Attributes:
+        temperature: what the logits are divided by.
+        policy: thresholds fitted on held-out prompts.
+        accuracy: share of held-out prompts whose most needed skill scores best; NaN without any.
+        words: the keyword router for the same skills, fitted on the same prompts.
+        memories: skill → features [N, F] float16 to keep with it, after `fit` or `refit`.
+    """
+
+    name: ClassVar[str] = "gate"
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        skills: Sequence[str],
+        *,
+        seed: int = 0,
+        memory: int = MEMORY,
+        temperature: float | None = None,
+    ) -> None:
+        self.extractor = extractor
+        self.skills = tuple(skills)
+        self.seed, self.memory, self.fixed_temperature = seed, memory, temperature
+        self.temperature = temperature or 1.0
+        self.policy = Policy()
+        self.accuracy = float("nan")
+        self.words = KeywordRouter(self.skills)
+        self.memories: dict[str, Tensor] = {}
+        width, columns = extractor.width, len(self.skills) + 1
+        self.none = torch.zeros(0, width, dtype=torch.float16)
+        self.several = Rows.empty(width, columns)
+        self.network: GateNetwork | None = None
+
+    # ── learning ─────────────────────────────────────────────────────────────────────────────
+
+    def fit(self, prompts: Sequence[str], targets: Tensor) -> Self:
+        """Learns from prompts whose needs are known; see `Router.fit`.
+
+        A part of the rows is held out, for the temperature, the thresholds and the accuracy.
+        """
+        check_fit(prompts, targets, self.skills)
+        self.words = KeywordRouter(self.skills).fit(prompts, targets)
+        rows = Rows(self.extractor.features(prompts).half(), targets.float())
+        kinds = [rows.needing(column) for column in range(len(self.skills) + 1)]
+        kinds.append(rows.needing_several())
+        generator = torch.Generator().manual_seed(self.seed)
+        fitted, held, kept = [], [], []
+        for kind in kinds:
+            train, test, memory = pick(kind, self.memory, generator)
+            fitted.append(train)
+            held.append(test)
+            kept.append(rows.take(memory))
+        self.memories = {n: k.features for n, k in zip(self.skills, kept, strict=False)}
+        self.none, self.several = kept[-2].features, kept[-1]
+        self._learn(rows.take(torch.cat(fitted)), rows.take(torch.cat(held)))
+        return self
+
+    def remember(self, prompts: Sequence[str]) -> Tensor:
+        """Features [n, F] float16 of at most `memory` of the prompts, to add a skill with."""
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(len(prompts), generator=generator)[: self.memory].tolist()
+        return self.extractor.features([prompts[i] for i in order]).half()
+
+    def refit(
+        self,
+        memories: Mapping[str, Tensor],
+        prompts: Mapping[str, Sequence[str]] | None = None,
+    ) -> LearnedGate:
+        """A gate for the skills of `memories`, fitted on their features alone.
+
+        Skills that this gate knows start from what it has learned; this gate stays as it is.
+
+        Args:
+            memories: skill → features [N, F] of its prompts, in the order of the new columns.
+            prompts: prompts of new skills, for the keyword router.
+
+        Raises:
+            DataError: there is no skill, or features of another width.
+        """
+        check_memories(memories, self.extractor.width)
+        new = LearnedGate(
+            self.extractor,
+            tuple(memories),
+            seed=self.seed,
+            memory=self.memory,
+            temperature=self.fixed_temperature,
+        )
+        new.words = self.words.replaced(new.skills, prompts or {})
+        new.memories = {name: kept.half() for name, kept in memories.items()}
+        new.none = self.none
+        new.several = self.several.with_columns(self.skills, new.skills)
+        columns = len(new.skills) + 1
+        groups = [Rows.of(kept, i, columns) for i, kept in enumerate(new.memories.values())]
+        groups += [Rows.of(new.none, columns - 1, columns), new.several]
+        new._learn(
+            join([group.take(~held_out(group)) for group in groups]),
+            join([group.take(held_out(group)) for group in groups]),
+            start=self,
+        )
+        return new
+
+    def _learn(self, train: Rows, held: Rows, start: LearnedGate | None = None) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = GateNetwork(self.extractor.layout, len(self.skills) + 1)
+        if start is not None and start.network is not None:
+            _carry_over(start, network, self.skills)
+        else:
+            network.set_scaling(train.features)
+        fit_network(network, train.features, train.targets, seed=self.seed)
+        self.network = network
+        logits = logits_of(network, held.features)
+        fitted = self.fixed_temperature or fit_temperature(logits, held.targets)
+        self.temperature = fitted
+        scores = (logits / fitted).softmax(1)
+        self.policy = fit_policy(scores, held.targets)
+        single = held.targets.amax(1) > 0.95
+        right = scores.argmax(1) == held.targets.argmax(1)
+        self.accuracy = float(right[single].float().mean())
+
+    # ── routing ──────────────────────────────────────────────────────────────────────────────
+
+    def scores(self, prompts: Sequence[str]) -> Tensor:
+        """Scores [B, K + 1]; see `Router.scores`."""
+        return self.scores_of(self.extractor.features(prompts))
+
+    def scores_of(self, features: Tensor) -> Tensor:
+        """Scores [B, K + 1] of features [B, F]."""
+        # Through the memories' precision, so that a prompt scores as its stored features do.
+        return (logits_of(self._network(), features.half()) / self.temperature).softmax(1)
+
+    def explain(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
+        """`sentences`: what the gate read, and how much attention each sentence got."""
+        with torch.inference_mode():
+            attention = self._network().attention(self.extractor.features(prompts).half())
+        return [
+            {
+                "sentences": [
+                    {"text": text, "attention": weight}
+                    for text, weight in zip(self.extractor.sentences(prompt), row, strict=False)
+                ]
+            }
+            for prompt, row in zip(prompts, attention.tolist(), strict=True)
+        ]
+
+    def _network(self) -> GateNetwork:
+        if self.network is None:
+            raise DataError("The gate has not been fitted.", hint="call fit or refit first")
+        return self.network
+
+    # ── storing ──────────────────────────────────────────────────────────────────────────────
+
+    def state(self, policy: Policy | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What `Library` keeps: tensors, and a JSON-able description.
+
+        Args:
+            policy: the library's policy; by default the fitted one.
+        """
+        network = self._network().state_dict()
+        tensors = {_NETWORK + name: value.clone() for name, value in network.items()}
+        tensors[_MEMORY + "none"] = self.none
+        tensors[_MEMORY + "several"] = self.several.features
+        tensors[_MEMORY + "several.targets"] = self.several.targets
+        chosen = policy or self.policy
+        meta = {
+            "format": FORMAT,
+            "features": self.extractor.kind,
+            "width": self.extractor.width,
+            "skills": list(self.skills),
+            "seed": self.seed,
+            "memory": self.memory,
+            "held_out": f"every {HELD_OUT}th row of a memory",
+            "temperature": self.temperature,
+            "fixed_temperature": self.fixed_temperature,
+            "accuracy": self.accuracy if self.accuracy == self.accuracy else None,
+            "policy": policy_to_dict(chosen),
+            "keywords": self.words.rates,
+        }
+        return tensors, meta
+
+    @classmethod
+    def from_state(
+        cls, extractor: FeatureExtractor, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
+    ) -> LearnedGate:
+        """The gate that `state` described; its `memories` are in the library, with the skills.
+
+        Raises:
+            LibraryError: a newer format, or parts that do not fit together.
+        """
+        check_format(meta)
+        try:
+            gate = cls(
+                extractor,
+                meta["skills"],
+                seed=meta["seed"],
+                memory=meta["memory"],
+                temperature=meta["fixed_temperature"],
+            )
+            gate.temperature = float(meta["temperature"])
+            gate.accuracy = float("nan") if meta["accuracy"] is None else float(meta["accuracy"])
+            gate.policy = policy_from_dict(meta["policy"])
+            gate.words = KeywordRouter(gate.skills, meta["keywords"])
+            gate.none = tensors[_MEMORY + "none"]
+            gate.several = Rows(tensors[_MEMORY + "several"], tensors[_MEMORY + "several.targets"])
+            gate.network = GateNetwork(extractor.layout, len(gate.skills) + 1)
+            gate.network.load_state_dict(
+                {k.removeprefix(_NETWORK): v for k, v in tensors.items() if k.startswith(_NETWORK)}
+            )
+            gate.network.eval()
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise LibraryError(
+                "The gate of the library does not fit its base or itself.",
+                given=str(error).splitlines()[0],
+                hint="train the gate again (`loramix train`), or restore the library",
+            ) from error
+        return gate
+
+
+def check_format(meta: Mapping[str, Any]) -> None:
+    """Raises LibraryError unless this version can read a gate with that description."""
+    if meta.get("format") != FORMAT:
+        raise LibraryError(
+            "The gate of the library has a form that this version cannot read.",
+            given=f"format {meta.get('format')}",
+            expected=f"format {FORMAT}",
+            hint="update loramix, or train the gate again",
+        )
+
+
+def check_memories(memories: Mapping[str, Tensor], width: int) -> None:
+    """Raises DataError unless each skill has features [N, width]."""
+    if not memories:
+        raise DataError("There is no skill to route to.", hint="add a skill first")
+    for name, kept in memories.items():
+        if kept.ndim != 2 or kept.shape[1] != width or not len(kept):
+            raise DataError(
+                f"The gate memory of {name!r} does not fit the gate.",
+                given=f"shape {tuple(kept.shape)}",
+                expected=f"[N, {width}], N at least 1",
+                hint="compute it with the gate's own features (`LearnedGate.remember`)",
+            )
+
+
+def policy_to_dict(policy: Policy) -> dict[str, Any]:
+    """A policy as JSON."""
+    return {
+        "kind": policy.kind,
+        "k": policy.k,
+        "blend_threshold": policy.blend_threshold,
+        "none_threshold": policy.none_threshold,
+        "min_share": policy.min_share,
+    }
+
+
+def policy_from_dict(stored: Mapping[str, Any]) -> Policy:
+    """The policy that `policy_to_dict` wrote."""
+    return Policy(**stored)
+
+
+def _carry_over(old: LearnedGate, network: GateNetwork, skills: Sequence[str]) -> None:
+    """Starts `network` from the old gate's: hidden layers, and the columns that both know."""
+    before = {name: i for i, name in enumerate((*old.skills, BASE))}
+    pairs = [(i, before[n]) for i, n in enumerate((*skills, BASE)) if n in before]
+    new_columns, old_columns = (torch.tensor(side) for side in zip(*pairs, strict=True))
+    state = network.state_dict()
+    for name, value in old._network().state_dict().items():
+        if name.startswith(GateNetwork.OUTPUTS):
+            state[name][new_columns] = value[old_columns]
+        else:
+            state[name].copy_(value)

@@ -1,0 +1,163 @@
+"""The gate's network: a few layers over a feature vector, and how they are fitted.
+
+    h_s = gelu(W z_s + b)                        one vector for each sentence slot s
+    a   = softmax_s(v · h_s)                     attention: which sentence is the request?
+    logits = U Σ_s a_s h_s  +  MLP(x_whole)      what is asked, and what it is about
+
+Attention as in Bahdanau, Cho & Bengio (2015), with one learned query.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from loramix.gate.features import Layout
+
+HIDDEN = 64
+BATCH = 128
+RATE = 2e-3
+WEIGHT_DECAY = 0.05
+_WORD_SCALE = 1.5  # hashed words are 0 or 1; states are scaled to a deviation of 1
+_CLIP = 8.0  # a strange prompt must not push the network beyond what it has seen
+
+
+class GateNetwork(nn.Module):
+    """Scores before the softmax, for features of one layout.
+
+    Args:
+        layout: what stands where in the features.
+        columns: K + 1.
+    """
+
+    OUTPUTS = ("about.", "found.")
+    """Parameters with a row for each column; all others know nothing of the skills."""
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, layout: Layout, columns: int) -> None:
+        super().__init__()
+        self.layout = layout
+        self.register_buffer("center", torch.zeros(layout.width))
+        self.register_buffer("scale", torch.ones(layout.width))
+        self.whole: nn.Sequential | None = None
+        self.slot: nn.Sequential | None = None
+        if layout.whole:
+            self.whole = _hidden(layout.whole, 0.3)
+            self.about = nn.Linear(HIDDEN, columns)
+        if layout.slots:
+            self.slot = _hidden(layout.slot, 0.2)
+            self.query = nn.Linear(HIDDEN, 1)
+            self.found = nn.Linear(HIDDEN, columns)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits [B, K + 1] for features [B, F]."""
+        whole, slots, present = self._split(features)
+        logits = torch.zeros(len(features), 1)
+        if self.whole is not None:
+            logits = logits + self.about(self.whole(whole))
+        if self.slot is not None:
+            hidden, attention = self._attend(slots, present)
+            logits = logits + self.found((hidden * attention.unsqueeze(2)).sum(1))
+        return logits
+
+    def attention(self, features: Tensor) -> Tensor:
+        """How much each sentence slot counts, [B, S]; rows sum to 1. S may be 0."""
+        _, slots, present = self._split(features)
+        return self._attend(slots, present)[1] if self.slot is not None else present.float()
+
+    def set_scaling(self, features: Tensor) -> None:
+        """Sets the centre and scale of each column from features [N, F]."""
+        layout = self.layout
+        center, scale = torch.zeros(layout.width), torch.ones(layout.width)
+        whole = features[:, : layout.whole].float()
+        center[: layout.whole], scale[: layout.whole] = _moments(whole, layout.words[0])
+        if layout.slots:
+            slots = features[:, layout.whole :].reshape(-1, layout.slot)
+            filled = slots[slots.abs().amax(1) > 0].float()
+            mean, deviation = _moments(filled, layout.words[1])
+            # The same for every slot: a sentence means the same wherever it stands.
+            center[layout.whole :] = mean.repeat(layout.slots)
+            scale[layout.whole :] = deviation.repeat(layout.slots)
+        self.center.copy_(center)
+        self.scale.copy_(scale)
+
+    def _split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scaled whole part [B, W], scaled slots [B, S, Z], and which slots are filled [B, S]."""
+        layout = self.layout
+        raw = features.float()
+        scaled = ((raw - self.center) / self.scale).clamp(-_CLIP, _CLIP)
+        shape = (len(features), layout.slots, layout.slot)
+        present = raw[:, layout.whole :].reshape(shape).abs().sum(2) > 0
+        return scaled[:, : layout.whole], scaled[:, layout.whole :].reshape(shape), present
+
+    def _attend(self, slots: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden [B, S, H] and attention [B, S] of the slots."""
+        hidden: Tensor = cast(nn.Sequential, self.slot)(slots)
+        pull: Tensor = self.query(hidden).squeeze(2)
+        return hidden, pull.masked_fill(~present, -1e4).softmax(1)
+
+
+def fit_network(
+    network: GateNetwork, features: Tensor, targets: Tensor, *, seed: int, steps: int | None = None
+) -> float:
+    """Fits `network` by cross-entropy with soft targets; the same seed gives the same network.
+
+    Args:
+        network: changed in place, left in eval mode.
+        features: [N, F], any float dtype.
+        targets: [N, K + 1], rows sum to 1.
+        seed: of the order of the rows and of the dropout.
+        steps: batches; by default 8 rounds over the rows, 250 at least and 1,000 at most.
+
+    Returns:
+        The mean loss of the last tenth of the steps.
+    """
+    count = len(features)
+    total = steps or min(1000, max(250, 8 * count // BATCH))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=total)
+    losses: list[float] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network.train()
+        while len(losses) < total:
+            for rows in torch.split(torch.randperm(count), BATCH):
+                log_scores = network(features[rows]).log_softmax(1)
+                loss = -(targets[rows] * log_scores).sum(1).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                losses.append(float(loss.detach()))
+                if len(losses) == total:
+                    break
+        network.eval()
+    tail = losses[-max(1, total // 10) :]
+    return sum(tail) / len(tail)
+
+
+@torch.inference_mode()
+def logits_of(network: GateNetwork, features: Tensor) -> Tensor:
+    """Logits [N, K + 1] of features [N, F], in batches that bound the memory."""
+    parts: list[Tensor] = [network(part) for part in torch.split(features, 1024)]
+    return torch.cat(parts)
+
+
+def _hidden(width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Dropout(dropout), nn.Linear(width, HIDDEN), nn.GELU(), nn.Dropout(dropout)
+    )
+
+
+def _moments(values: Tensor, words: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the columns of [N, W]; those of words only get a scale."""
+    mean = values.mean(0)
+    deviation = values.var(0, correction=0).sqrt()
+    # A column that is constant in these rows says nothing about its scale.
+    deviation = torch.where(deviation > 1e-4, deviation, torch.ones_like(deviation))
+    mean[slice(*words)], deviation[slice(*words)] = 0.0, 1 / _WORD_SCALE
+    return mean, deviation

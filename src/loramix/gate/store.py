@@ -1,0 +1,157 @@
+"""Routers by name, and the gate of a library: opened, grown by a skill, rid of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from loramix.errors import ConfigError, LibraryError, nearest
+from loramix.gate.centroid import CentroidRouter
+from loramix.gate.features import FeatureExtractor
+from loramix.gate.fixed import FixedRouter
+from loramix.gate.keywords import KeywordRouter
+from loramix.gate.learned import LearnedGate, check_format, policy_from_dict
+from loramix.gate.router import RoutedExample, Router, targets_of
+from loramix.mix import Policy, PolicyKind
+
+if TYPE_CHECKING:
+    from loramix.base import Base
+    from loramix.library import Library
+
+
+def learn_gate(
+    base: Base,
+    examples: Sequence[RoutedExample],
+    skills: Sequence[str],
+    *,
+    features: str = "auto",
+    seed: int = 0,
+    memory: int = 200,
+    temperature: float | None = None,
+) -> LearnedGate:
+    """A gate for `skills`, fitted on prompts whose needs are known.
+
+    Args:
+        base: the frozen base.
+        examples: prompts of each skill; of several, for blends; of none, for the base.
+        skills: in the order of the columns.
+        features: see `loramix.gate.features`.
+        seed: the same seed gives the same gate.
+        memory: how many prompts' features a skill keeps for refits.
+        temperature: None calibrates it.
+
+    Raises:
+        ConfigError: unknown features.
+        DataError: no examples.
+        UnknownSkillError: an example needs a skill that is not in `skills`.
+    """
+    gate = LearnedGate(
+        FeatureExtractor(base, features), skills, seed=seed, memory=memory, temperature=temperature
+    )
+    return gate.fit([example.prompt for example in examples], targets_of(examples, skills))
+
+
+def read_gate(library: Library, base: Base) -> LearnedGate:
+    """The gate of a library.
+
+    Raises:
+        LibraryError: it has none, or one that this version cannot read.
+    """
+    stored = library.gate()
+    if stored is None:
+        raise LibraryError(
+            "The library has no gate, so that nothing can decide which skill a prompt needs.",
+            given=library.path,
+            hint="name the mix (--mix SKILL), or train the gate (`loramix train`)",
+        )
+    tensors, meta = stored
+    check_format(meta)
+    return LearnedGate.from_state(FeatureExtractor(base, meta["features"]), tensors, meta)
+
+
+def plug_in(
+    gate: LearnedGate, memories: Mapping[str, Tensor], name: str, prompts: Sequence[str]
+) -> LearnedGate:
+    """A gate that also knows the skill `name`, from prompts of it and the memory of the others.
+
+    The features to keep with the new skill are `memories[name]` of the gate that is returned.
+
+    Args:
+        gate: stays as it is.
+        memories: skill → stored features [N, F] of the skills so far.
+        name: the new skill; or a known one, to learn it anew.
+        prompts: example prompts of it.
+    """
+    return gate.refit({**memories, name: gate.remember(prompts)}, {name: prompts})
+
+
+def make_policy(library: Library, kind: PolicyKind | str | None = None) -> Policy:
+    """The policy of a library, with the thresholds of its gate; `kind` may override its kind.
+
+    Raises:
+        ConfigError: there is no policy of that kind.
+    """
+    stored = library.gate()
+    own = Policy() if stored is None else policy_from_dict(stored[1].get("policy", {}))
+    if kind is None:
+        return own
+    return Policy(
+        kind=kind,  # type: ignore[arg-type]  # the policy checks it, with an error for the user
+        k=own.k,
+        blend_threshold=own.blend_threshold,
+        none_threshold=own.none_threshold,
+        min_share=own.min_share,
+    )
+
+
+def _gate(base: Base, library: Library, _argument: str) -> Router:
+    return read_gate(library, base)
+
+
+def _keywords(base: Base, library: Library, _argument: str) -> Router:
+    return read_gate(library, base).words
+
+
+def _centroid(base: Base, library: Library, _argument: str) -> Router:
+    gate = read_gate(library, base)
+    memories = {name: library.skill(name).memory() for name in gate.skills}
+    return CentroidRouter(gate.extractor, gate.skills).fit_memory(memories, gate.none)
+
+
+def _fixed(_base: Base, library: Library, argument: str) -> Router:
+    return FixedRouter(tuple(library.skills), argument or "base")
+
+
+ROUTERS: dict[str, Callable[[Base, Library, str], Router]] = {
+    LearnedGate.name: _gate,
+    KeywordRouter.name: _keywords,
+    CentroidRouter.name: _centroid,
+    FixedRouter.name: _fixed,
+}
+"""Routers by name: each is made from a base, a library and what follows the colon."""
+
+
+def make_router(name: str, *, base: Base, library: Library) -> Router:
+    """A router, ready to score prompts.
+
+    Args:
+        name: `gate`, `keywords`, `centroid`, or `fixed:RECIPE`.
+        base: the base of the library.
+        library: whose gate and memories are used.
+
+    Raises:
+        ConfigError: there is no such router.
+        LibraryError: the library has no gate.
+    """
+    kind, _, argument = name.partition(":")
+    if kind not in ROUTERS or (argument and kind != FixedRouter.name):
+        near = nearest(kind, ROUTERS)
+        raise ConfigError(
+            "There is no such router.",
+            given=name,
+            expected="gate, keywords, centroid, or fixed:RECIPE",
+            hint=f"did you mean {near!r}?" if near and near != kind else None,
+        )
+    return ROUTERS[kind](base, library, argument)
