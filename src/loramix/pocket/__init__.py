@@ -1,0 +1,1 @@
+"""The embedded base, its tasks and its ready-made library."""

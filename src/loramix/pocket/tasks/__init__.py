@@ -1,0 +1,22 @@
+"""The tasks of the pocket base, made by generators with a seed.
+
+task.py           what a task is
+messages.py       reviews, e-mails, support messages, app comments
+phrasing.py       requests around a text
+sentiment.py, summarization.py, math.py, code.py (with programs.py), qa.py: the five skills
+composites.py     requests that need two skills
+none.py           requests that need none
+"""
+
+from __future__ import annotations
+
+from loramix.pocket.tasks import code, math, qa, sentiment, summarization
+from loramix.pocket.tasks.composites import COMPOSITES
+from loramix.pocket.tasks.none import NONE
+from loramix.pocket.tasks.task import Composite, Task
+
+TASKS: dict[str, Task] = {
+    task.name: task for task in (sentiment.TASK, summarization.TASK, math.TASK, code.TASK, qa.TASK)
+}
+
+__all__ = ["COMPOSITES", "NONE", "TASKS", "Composite", "Task"]

@@ -1,0 +1,105 @@
+"""Puts a message into one line: what was praised and what went wrong."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+from loramix.data import Example
+from loramix.pocket.tasks.messages import KINDS, Message, draw_message
+from loramix.pocket.tasks.phrasing import around, request
+from loramix.pocket.tasks.task import Task
+from loramix.pocket.words import Split, phrases
+
+ASK = phrases("""
+~[Summarize/Sum up/Summarise] this {kind}.
+~[Summarize/Sum up/Condense] this {kind} in one [line/sentence].
+~Give me a [one-line/short/brief] summary of this {kind}.
+~[Put/Boil down] this {kind} in one line.
+~[Shorten/Condense] this {kind} to one [line/sentence].
+What is this {kind} about, in one line?
+TL;DR
+~Write a [short/brief/one-line] [summary/digest] of the following {kind}.
+What did the [customer/writer] like and what went wrong?
+~Only give me one line of summary.
+~Make a [digest/summary] of this {kind}.
+What are the main points of this {kind}?
+~List what was praised and what went wrong in this {kind}.
+Summary of this {kind}
+~Give the gist of this {kind} [in one line/briefly].
+What was [good/praised] and what was [bad/wrong], in one line?
+In [short/one line], what does this {kind} say?
+~Recap this {kind} [briefly/in one line].
+[Summary/Digest/Gist]
+~Tell me [in brief/in one line/shortly] what this {kind} says.
+Short version
+~Reduce this {kind} to its main points.
+~[Summarize/Sum up] the [praise and the problems/good and the bad] in this {kind}.
+What are the key points here?
+""")
+
+
+def line(message: Message) -> str:
+    """The summary of a message, one line."""
+
+    def names(aspects: Sequence[str]) -> str:
+        return " and ".join(f"the {aspect}" for aspect in aspects)
+
+    liked = f"Liked {names(message.praised)}" if message.praised else "Nothing praised"
+    wrong = f"trouble with {names(message.blamed)}" if message.blamed else "no trouble"
+    return f"{liked}; {wrong}."
+
+
+def draw(rng: random.Random, split: Split) -> Example:
+    """One message of two to six sentences with a request for a summary."""
+    tone = rng.choice(("mixed", "mixed", "positive", "negative"))
+    message = draw_message(rng, split, tone, sentences=(2, 6))
+    ask = request(rng, split, ASK, kind=rng.choice(KINDS))
+    return Example(
+        prompt=around(rng, ask, message.text),
+        completion=line(message),
+        meta={
+            "task": "summarization",
+            "text": message.text,
+            "praised": list(message.praised),
+            "blamed": list(message.blamed),
+        },
+    )
+
+
+def read_line(text: str) -> tuple[set[str], set[str]]:
+    """What a summary line says was praised, and what went wrong."""
+    first = text.strip().splitlines()[0].lower() if text.strip() else ""
+    first = first.partition(". ")[0]  # what follows the line's full stop is another's part
+    liked, _, wrong = first.partition(";")
+
+    def aspects(part: str, lead: str) -> set[str]:
+        _, found, rest = part.partition(lead)
+        names = re.split(r",| and ", rest.strip(" .")) if found else []
+        return {name.strip().removeprefix("the ").strip() for name in names} - {""}
+
+    return aspects(liked, "liked "), aspects(wrong, "trouble with ")
+
+
+def score(examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
+    """Half for the exact set of what was praised, half for the exact set of what went wrong.
+
+    A text without the line's form earns nothing, so that saying nothing is not rewarded.
+    """
+    scores = []
+    for example, text in zip(examples, texts, strict=True):
+        praised, blamed = read_line(text)
+        formed = ";" in text and "trouble" in text
+        right = (praised == set(example.meta["praised"])) + (blamed == set(example.meta["blamed"]))
+        scores.append(right / 2 if formed else 0.0)
+    return scores
+
+
+TASK = Task(
+    "summarization",
+    "puts a message into one line: what was praised and what went wrong",
+    draw,
+    score,
+    max_new_tokens=40,
+)

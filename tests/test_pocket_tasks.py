@@ -1,0 +1,167 @@
+"""The pocket tasks: distinct, held out by template and by content, scored fairly."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import random
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from loramix.pocket import words
+from loramix.pocket.tasks import (
+    COMPOSITES,
+    NONE,
+    TASKS,
+    code,
+    math,
+    messages,
+    programs,
+    qa,
+    sentiment,
+    summarization,
+)
+from loramix.pocket.tasks import composites as composite_tasks
+from loramix.pocket.tasks import none as none_task
+from loramix.pocket.words import SPLITS, pool
+
+EVERY = [*TASKS.values(), *COMPOSITES.values(), NONE]
+TEMPLATES = {
+    "sentiment": sentiment.ASK, "summarization": summarization.ASK, "calculate": math.CALCULATE,
+    "solve": math.SOLVE, "gain": math.GAIN, "loss": math.LOSS, "groups": math.GROUPS,
+    "share": math.SHARE, "code": code.ASK, "layouts": qa.LAYOUTS, "praise": messages.PRAISE,
+    "blame": messages.BLAME, "facts": messages.FACTS, "none": none_task.ASK,
+    "both": composite_tasks.BOTH_OF_TEXT, "code_math": composite_tasks.CODE_AND_MATH,
+    "have": composite_tasks.HAVE, "together": composite_tasks.TOGETHER,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", EVERY, ids=lambda t: t.name)
+def test_same_seed_same_examples_other_seed_others(task) -> None:
+    first, again = task.examples("train", 40, 1), task.examples("train", 40, 1)
+    assert first == again
+    assert {e.prompt for e in first} != {e.prompt for e in task.examples("train", 40, 2)}
+
+
+@pytest.mark.parametrize("task", EVERY, ids=lambda t: t.name)
+def test_splits_share_no_prompt(task) -> None:
+    prompts = [{e.prompt for e in task.examples(split, 150, 0)} for split in SPLITS]
+    for one, other in itertools.combinations(prompts, 2):
+        assert not one & other
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)
+def test_every_task_makes_5000_distinct_examples(task) -> None:
+    examples = task.examples("train", 5000, 0)
+    assert len({e.prompt for e in examples}) == 5000
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_test_templates_stand_in_no_other_split(name: str) -> None:
+    templates = TEMPLATES[name]
+    assert len(set(templates)) == len(templates), "a template stands twice"
+    held_out = pool(templates, "test")
+    assert held_out
+    assert not set(held_out) & set(pool(templates, "train"))
+
+
+@pytest.mark.parametrize("attribute", [*qa.PERSON.items(), *qa.COMPANY.items()], ids=lambda a: a[0])
+def test_question_and_fact_templates_are_held_out(attribute) -> None:
+    for patterns in (attribute[1].facts, attribute[1].asks):
+        assert len(set(patterns)) == len(patterns) == 6
+        assert not set(pool(patterns, "test")) & set(pool(patterns, "train"))
+
+
+@pytest.mark.parametrize("task", ["sentiment", "summarization", "qa"])
+def test_test_texts_hold_no_training_entity(task: str) -> None:
+    used = {"sentiment": words.ASPECTS, "summarization": words.ASPECTS, "qa": words.FIRST}[task]
+    held_out = set(pool(used, "test"))
+    known = set(pool(used, "train")) - held_out
+    for example in TASKS[task].examples("test", 150, 0):
+        if task == "qa":
+            found = {w for w in re.findall(r"[A-Z][a-z]+", example.meta["text"]) if w in used}
+        else:
+            named = set(re.findall(r"\bthe ([a-z ]+?)(?= is| was|[.,!]| )", example.meta["text"]))
+            found = named & set(used)
+        assert not found & known, example.prompt
+
+
+@pytest.mark.parametrize("task", ["math", "code"])
+def test_test_contents_stand_in_no_other_split(task: str) -> None:
+    contents = {
+        split: {e.meta["content"] for e in TASKS[task].examples(split, 400, 0)} for split in SPLITS
+    }
+    assert contents["test"]
+    assert not contents["test"] & contents["train"]
+    assert not contents["test"] & contents["dev"]
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)
+def test_the_right_answer_scores_one_and_others_nothing(task) -> None:
+    for split in SPLITS:
+        examples = task.examples(split, 40, 3)
+        right = [e.completion for e in examples]
+        assert task.score_many(examples, right) == [1.0] * 40
+    assert task.score_many(examples, [""] * 40) == [0.0] * 40
+    assert task.score_many(examples, [e.prompt for e in examples]) == [0.0] * 40
+    shifted = right[1:] + right[:1]
+    assert sum(task.score_many(examples, shifted)) < 20
+
+
+@pytest.mark.parametrize("composite", COMPOSITES.values(), ids=lambda c: c.name)
+def test_each_part_of_a_composite_is_scored_by_itself(composite) -> None:
+    examples = composite.examples("test", 30, 0)
+    both = composite.score_parts(examples, [e.completion for e in examples])
+    assert set(both) == set(composite.skills)
+    assert all(scores == [1.0] * 30 for scores in both.values())
+    none = composite.score_parts(examples, ["no idea"] * 30)
+    assert all(scores == [0.0] * 30 for scores in none.values())
+    assert all(set(e.meta["skills"]) == set(composite.skills) for e in examples)
+
+
+def test_programs_agree_with_their_own_tests_and_differ_from_each_other() -> None:
+    keys = [p.key for p in (*programs.LIST_PROGRAMS, *programs.WRITTEN_PROGRAMS)]
+    assert len(set(keys)) == len(keys)
+    rng = random.Random(0)
+    for _ in range(50):
+        program = programs.draw_program(rng, "test")
+        assert all(test.startswith("assert f(") for test in program.tests())
+
+
+def _corpus_text() -> ModuleType:
+    path = Path(__file__).parents[1] / "tools" / "pocket" / "text.py"
+    spec = importlib.util.spec_from_file_location("pocket_text", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["pocket_text"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_bases_own_text_never_holds_a_prompt_with_its_answer() -> None:
+    text, rng = _corpus_text(), random.Random(5)
+    documents = "\n".join(make(rng) for make, _ in text.KINDS.values() for _ in range(400))
+    assert "Answer:" not in documents
+    assert "trouble with the" not in re.sub(r"I (had|really had) trouble with the", "", documents)
+    for label in sentiment.LABELS:
+        assert not re.search(rf"\b{label}\b", documents)
+    for split in SPLITS:
+        for task in TASKS.values():
+            for example in task.examples(split, 200, 9):
+                asked = example.prompt
+                if len(asked) > 20:  # a bare formula is no request
+                    assert asked not in documents
+
+
+def test_the_bases_own_text_holds_no_program_of_the_test_set() -> None:
+    text, rng = _corpus_text(), random.Random(6)
+    code_seen = "\n\n".join(text.functions(rng) for _ in range(3000)) + "\n\n"
+    for group in programs.split_programs("test").values():
+        for program in group:
+            assert program.code + "\n\n" not in code_seen

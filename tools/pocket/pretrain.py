@@ -1,0 +1,168 @@
+"""Pre-trains the pocket base on the streams that corpus.py wrote; resumes where it stopped.
+
+    python tools/pocket/pretrain.py --work build/pocket --minutes 90 --threads 2
+
+The learning rate follows the share of the time that has passed, so that a run ends when it was
+meant to on whatever machine. Every few minutes a checkpoint and, beside it, a model folder that
+`AutoModelForCausalLM` loads are written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from corpus import CONTEXT
+from torch.nn import functional as F
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+SHAPE = {
+    "hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "intermediate_size": 704,
+}  # fmt: skip
+TOKENS_PER_STEP = 4096
+SHORT = 256  # most sequences; every eighth step has CONTEXT
+WARM, COOL = 0.01, 0.45  # shares of the time spent warming up and cooling down
+MUON_RATE, ADAM_RATE = 0.02, 4e-3
+
+
+def make_model(vocabulary: int) -> LlamaForCausalLM:
+    """A fresh Llama of the pocket shape."""
+    config = LlamaConfig(
+        vocab_size=vocabulary, tie_word_embeddings=True, max_position_embeddings=CONTEXT,
+        bos_token_id=1, eos_token_id=2, pad_token_id=0, **SHAPE,
+    )  # fmt: skip
+    # attention as plain matrix products: the fused CPU kernel's backward is three times slower
+    return LlamaForCausalLM._from_config(config, attn_implementation="eager")
+
+
+class Streams:
+    """Draws rows of token ids from the sources by their shares."""
+
+    def __init__(self, work: Path, rng: np.random.Generator) -> None:
+        manifest = json.loads((work / "streams.json").read_text())
+        self.arrays = [np.load(work / f"{name}.npy", mmap_mode="r") for name in manifest]
+        shares = np.array([entry["share"] for entry in manifest.values()])
+        self.shares, self.rng = shares / shares.sum(), rng
+
+    def batch(self, rows: int, length: int) -> torch.Tensor:
+        """[rows, length + 1] ids."""
+        picked = self.rng.choice(len(self.arrays), size=rows, p=self.shares)
+        out = []
+        for source in picked:
+            array = self.arrays[source]
+            start = int(self.rng.integers(0, len(array) - length - 1))
+            out.append(torch.from_numpy(array[start : start + length + 1].astype(np.int64)))
+        return torch.stack(out)
+
+
+def rate(progress: float) -> float:
+    """The schedule: up, flat, and down linearly to nothing."""
+    return max(0.0, min(1.0, progress / WARM, (1.0 - progress) / COOL))
+
+
+def export(model: LlamaForCausalLM, work: Path, folder: Path, report: dict[str, object]) -> None:
+    """Writes a model folder in bf16, whole or not at all."""
+    staging = folder.with_name(folder.name + ".new")
+    copy = LlamaForCausalLM(model.config)
+    copy.load_state_dict(model.state_dict())
+    copy.to(torch.bfloat16).save_pretrained(staging)
+    AutoTokenizer.from_pretrained(work / "tokenizer").save_pretrained(staging)
+    (staging / "training.json").write_text(json.dumps(report, indent=1))
+    old = folder.with_name(folder.name + ".old")
+    if folder.exists():
+        folder.rename(old)
+    staging.rename(folder)
+    for file in old.glob("*") if old.exists() else ():
+        file.unlink()
+    with contextlib.suppress(FileNotFoundError):
+        old.rmdir()
+
+
+def main() -> None:
+    """Trains until the time is up."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=90.0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--save-every", type=float, default=240.0, help="seconds")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = AutoTokenizer.from_pretrained(args.work / "tokenizer")
+    model = make_model(len(tokenizer)).to(device)
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    muon = torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.01, momentum=0.95)
+    adam = torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0)
+    streams = Streams(args.work, np.random.default_rng(0))
+    state = {"step": 0, "seconds": 0.0, "tokens": 0, "loss": math.nan}
+    checkpoint = args.work / "checkpoint.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=False)
+        model.load_state_dict(saved["model"])
+        muon.load_state_dict(saved["muon"])
+        adam.load_state_dict(saved["adam"])
+        streams.rng.bit_generator.state = saved["rng"]
+        state = saved["state"]
+        print(f"resumed at step {state['step']}", flush=True)
+
+    def loss_of(ids: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device, dtype=torch.bfloat16):
+            hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+            logits = model.lm_head(hidden)
+        return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+
+    compiled = torch.compile(loss_of, dynamic=False)
+    limit = args.minutes * 60
+    last_save = last_print = time.monotonic()
+    log = (args.work / "losses.jsonl").open("a")
+    while state["seconds"] < limit:
+        began = time.monotonic()
+        length = CONTEXT if state["step"] % 8 == 7 else SHORT
+        ids = streams.batch(TOKENS_PER_STEP // length, length).to(device)
+        factor = rate(state["seconds"] / limit)
+        for optimizer, peak in ((muon, MUON_RATE), (adam, ADAM_RATE)):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * factor
+        loss = compiled(ids)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        muon.step()
+        adam.step()
+        muon.zero_grad()
+        adam.zero_grad()
+        value = loss.item()
+        smooth = state["loss"]
+        state["loss"] = value if math.isnan(smooth) else 0.98 * smooth + 0.02 * value
+        state["step"] += 1
+        state["tokens"] += ids[:, 1:].numel()
+        now = time.monotonic()
+        state["seconds"] += now - began
+        if now - last_print > 15:
+            last_print = now
+            log.write(json.dumps(state) + "\n")
+            log.flush()
+            print(json.dumps({**state, "speed": state["tokens"] / state["seconds"]}), flush=True)
+        if now - last_save > args.save_every or state["seconds"] >= limit:
+            saved = {
+                "model": model.state_dict(), "muon": muon.state_dict(),
+                "adam": adam.state_dict(), "rng": streams.rng.bit_generator.state,
+                "state": dict(state),
+            }  # fmt: skip
+            torch.save(saved, checkpoint.with_suffix(".new"))
+            os.replace(checkpoint.with_suffix(".new"), checkpoint)
+            export(model, args.work, args.work / "model", dict(state))
+            last_save = time.monotonic()
+
+
+if __name__ == "__main__":
+    main()

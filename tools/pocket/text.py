@@ -1,0 +1,263 @@
+"""The text that the project writes for the pocket base: words, facts and habits, no skill.
+
+Every document is of one of the kinds below. None of them holds a skill's prompt with its
+answer: a message stands with a title, a rating or a reply, never with a label or a summary; sums
+stand as facts, never as a question with a marked answer; functions stand as code, never under
+an instruction, and the test set's programs do not stand here at all; passages stand with recaps
+in other words, never with a question.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from loramix.pocket import words
+from loramix.pocket.tasks import math, messages, programs, qa
+from loramix.pocket.words import SPLITS, phrases
+
+USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "</s>"
+
+CRITIC_GOOD = phrases("""
+gripping | heartfelt | moving | touching | funny | hilarious | witty | smart | thoughtful | warm
+tender | powerful | engaging | compelling | fresh | original | inventive | imaginative | lively
+graceful | elegant | honest | sincere | poignant | absorbing | riveting | suspenseful | thrilling
+entertaining | enjoyable | delicious | charming | sweet | subtle | rich | vivid | dazzling
+gorgeous | masterful | intelligent | sharp | refreshing | satisfying | rewarding | memorable
+haunting | unforgettable | captivating | exhilarating | uplifting | inspiring | wise | humane
+well acted | well crafted | beautifully shot | finely tuned | sensitive | quirky | spirited | fun
+exciting | likable | appealing | worthwhile | fascinating | stylish | wonderfully odd | joyous
+superbly acted | hugely enjoyable | a triumph | a treat | a gem | a masterpiece | a success
+a winner | romantic | sophisticated | complex | eloquent | energetic | playful | ambitious | bold
+""")
+CRITIC_BAD = phrases("""
+tedious | bland | predictable | dull | boring | flat | lifeless | stale | shallow | silly | stupid
+pointless | clumsy | awkward | tiresome | tired | contrived | forced | pretentious | empty | hollow
+messy | muddled | confusing | incoherent | sloppy | lame | weak | unfunny | annoying | irritating
+overlong | slow | sluggish | plodding | uninspired | unoriginal | cliched | derivative | formulaic
+cheesy | corny | cheap | crude | gross | offensive | mindless | dumb | ridiculous | absurd
+laughable | painful | unwatchable | forgettable | mediocre | disappointing | sentimental
+manipulative | heavy handed | badly acted | poorly written | charmless | humorless | joyless
+soulless | witless | listless | unconvincing | implausible | inept | amateurish | dreary | dismal
+depressing | wooden | a mess | a failure | a bore | a waste of time | a dud | a disaster | inane
+lackluster | meandering | unnecessary | insulting | exhausting | too long | without any charm
+""")
+FILM_WORDS = phrases("""
+film | movie | picture | story | comedy | drama | thriller | documentary | script | plot | cast
+acting | direction | dialogue | characters | performance | ending | tale | romance | adventure
+humor | premise | screenplay | director | pacing | book | novel | show | remake | sequel
+""")
+CRITIC = phrases("""
+a {x} and {y} {f} | {x}, {y} and {z} | the {f} is {x} and {y} | {x} | a {f} that is {x} and {y}
+it is {x} , {y} , and in the end {z} | the {f} is {x} , the {f2} {y} | one of the most {x} films of the year
+a {x} {f} with a {y} {f2} | this {f} is so {x} | {x} {f} , {y} {f2} | never less than {x} | as {x} as it is {y}
+you will find it {x} | the {f} , though {x} , is also {y} | it turns out {x} and {y}
+the director makes a {x} {f} | an oddly {x} , often {y} {f} | the {f2} of this {f} is {x}
+""")
+RATINGS = {
+    "positive": ("5 of 5 stars", "4 of 5 stars", "Very satisfied", "Full marks", "Delighted"),
+    "negative": ("1 of 5 stars", "2 of 5 stars", "Very dissatisfied", "No marks", "Let down"),
+    "mixed": ("3 of 5 stars, good and bad", "Half and half", "Pros and cons", "Ups and downs"),
+    "neutral": ("For your information", "No rating", "Just a note", "A few facts"),
+}
+
+
+def message(rng: random.Random) -> str:
+    """A message as it stands in a mailbox or a shop: bare, with a title, or with a reply."""
+    split = rng.choice(SPLITS)
+    made = messages.draw_message(rng, split, sentences=(1, 6))
+    form = rng.random()
+    if form < 0.15:
+        return made.text
+    if form < 0.4:
+        rating = rng.choice(RATINGS[made.tone])
+        return f"{made.text}\n{rating}" if form < 0.3 else f"{rating}\n{made.text}"
+    reply = _reply(rng, made)
+    if form < 0.6:
+        return f"{made.text}\nReply: {reply}"
+    return f"{USER}{made.text}{ASSISTANT}{reply}{END}"
+
+
+def _reply(rng: random.Random, made: messages.Message) -> str:
+    """What a shop writes back: it names what it is glad and sorry about."""
+    parts = []
+    if made.praised:
+        listed = " and ".join(f"the {a}" for a in made.praised)
+        glad = ("It is good to hear that you liked", "We are glad about", "Thank you for praising")
+        parts.append(f"{rng.choice(glad)} {listed}.")
+    if made.blamed:
+        listed = " and ".join(f"the {a}" for a in made.blamed)
+        sorry = ("We are sorry about", "We regret the problems with", "We will look into")
+        parts.append(f"{rng.choice(sorry)} {listed}.")
+    if not parts:
+        parts.append(rng.choice(("Thank you for the information.", "We took note of it.")))
+    if rng.random() < 0.3:
+        parts.reverse()
+    return rng.choice(("Thank you for writing. ", "Hello! ", "", "")) + " ".join(parts)
+
+
+def critic(rng: random.Random) -> str:
+    """Short critics' sentences, each of one temper, with or without stars."""
+    lines = []
+    for _ in range(rng.randint(1, 4)):
+        liked = rng.random() < 0.5
+        x, y, z = rng.sample(
+            (CRITIC_GOOD if liked else CRITIC_BAD) + (words.GOOD if liked else words.BAD), 3
+        )
+        f, f2 = rng.sample(FILM_WORDS, 2)
+        text = rng.choice(CRITIC).format(x=x, y=y, z=z, f=f, f2=f2)
+        if rng.random() < 0.6:
+            stars = rng.choice(("4", "5") if liked else ("1", "2"))
+            text = f"{text} . {stars} of 5 stars"
+        lines.append(text)
+    return "\n".join(lines)
+
+
+def _fact(rng: random.Random) -> str:
+    """One true line of arithmetic."""
+    kind = rng.randint(0, 12)
+    if kind <= 1:
+        a, b = rng.randint(1, 140), rng.choice((rng.randint(1, 9), rng.randint(1, 9) * 10))
+        return f"{a} + {b} = {a + b}" if rng.random() < 0.8 else f"{b} + {a} = {a + b}"
+    if kind <= 3:
+        a, b = rng.randint(1, 140), rng.choice((rng.randint(1, 9), rng.randint(1, 9) * 10))
+        a = max(a, b)
+        return f"{a} - {b} = {a - b}"
+    if kind == 4:
+        a, b = rng.choice((*range(1, 13), 20, 30, 40, 50, 60)), rng.randint(1, 12)
+        return f"{a} * {b} = {a * b}"
+    if kind == 5:
+        a, b = rng.randint(1, 12), rng.randint(1, 12)
+        return f"{a * b} / {b} = {a}"
+    if kind == 6:
+        a, b = rng.randint(1, 54) * 10, rng.randint(2, 9) * rng.randint(1, 9)
+        return f"{a} + {b} = {a + b}"
+    if kind == 7:
+        a, c = rng.randint(-20, 128), rng.randint(1, 20)
+        return f"{a} + {c} = {a + c}" if rng.random() < 0.5 else f"{a} - {c} = {a - c}"
+    if kind == 8:
+        a = rng.randint(1, 60)
+        return rng.choice((
+            f"10% of {a * 10} is {a}", f"{a * 10} / 10 = {a}", f"{2 * a} / 2 = {a}",
+            f"{4 * (a % 25 + 1)} / 4 = {a % 25 + 1}", f"half of {2 * a} is {a}",
+            f"{a} * {a % 9 + 1} = {a * (a % 9 + 1)}",
+        ))  # fmt: skip
+    if kind == 9:
+        a, x = rng.randint(1, 9), rng.randint(1, 12)
+        return f"{a}x = {a * x}, x = {a * x} / {a} = {x}" if a > 1 else f"x = {x}"
+    if kind <= 11:
+        equation, factors = math.quadratic(*sorted((rng.randint(-9, 9), rng.randint(-9, 9))))
+        left, right = equation.removesuffix(" = 0"), factors.removesuffix(" = 0")
+        return f"{left} = {right}" if rng.random() < 0.7 else f"{right} = {left}"
+    return _story(rng)
+
+
+def _story(rng: random.Random) -> str:
+    """A sum told as something that happened."""
+    a, b = rng.randint(2, 60), rng.choice((rng.randint(2, 9), rng.randint(1, 4) * 10))
+    p, q = rng.sample(words.FIRST, 2)
+    t = rng.choice(words.THINGS)
+    c, d = rng.randint(2, 12), rng.randint(2, 10)
+    return rng.choice((
+        f"{p} had {a} {t} and got {b} more, so {a} + {b} = {a + b} {t}.",
+        f"{p} had {a + b} {t} and gave {b} to {q}, so {a + b} - {b} = {a} {t} were left.",
+        f"{p} has {a} {t}, {q} has {b}, together {a} + {b} = {a + b} {t}.",
+        f"{c} boxes with {d} {t} each hold {d} * {c} = {c * d} {t}.",
+        f"{c * d} {t} shared among {c} children give {c * d} / {c} = {d} {t} for each.",
+        f"Of {a + b} {t}, {b} were lost and {a + b} - {b} = {a} remained.",
+    ))  # fmt: skip
+
+
+def arithmetic(rng: random.Random) -> str:
+    """Lines of arithmetic facts."""
+    separator = rng.choice(("\n", "\n", ", ", "; "))
+    return separator.join(_fact(rng) for _ in range(rng.randint(3, 10)))
+
+
+_SEEN_PROGRAMS = [
+    program
+    for split in ("train", "dev")
+    for group in programs.split_programs(split).values()
+    for program in group
+]
+
+
+def functions(rng: random.Random) -> str:
+    """A few small functions, as a file holds them; none of the test set's."""
+    chosen = [
+        rng.choice(_SEEN_PROGRAMS if rng.random() < 0.8 else programs.WRITTEN_PROGRAMS)
+        for _ in range(rng.randint(1, 4))
+    ]
+    gap = "\n\n" if rng.random() < 0.7 else "\n\n\n"
+    return gap.join(program.code for program in chosen)
+
+
+def passage(rng: random.Random) -> str:
+    """Facts about people and firms, then some of them again in other words."""
+    split = rng.choice(SPLITS)
+    made = qa.draw_passage(rng, split, facts=(2, 6))
+    recaps = []
+    for _ in range(rng.randint(1, 3)):
+        if made.missing and rng.random() < 0.2:
+            subject, kind = rng.choice(made.missing)
+            recaps.append(f"as for the {kind} of {subject}, nothing is said")
+        else:
+            (subject, kind), value = rng.choice(list(made.stated.items()))
+            texts = list(made.subjects[subject][kind].recaps)
+            if rng.random() < 0.3:
+                texts = list(made.subjects[subject][kind].facts)
+            recaps.append(rng.choice(texts).format(s=subject, v=value))
+    again = " ".join(messages.sentence(recap) for recap in recaps)
+    if rng.random() < 0.3:
+        return f"{USER}{made.text}{ASSISTANT}{again}{END}"
+    return f"{made.text}{rng.choice((' ', chr(10)))}{again}"
+
+
+CHAT = phrases("""
+Hi!~Hello! How can I help? | Hello~Hello! What can I do for you? | How are you?~I am fine, thanks.
+Thank you!~You are welcome. | Bye~Goodbye! | Good morning~Good morning! | Who are you?~I am a small model.
+What is your name?~My name is Pocket. | Good night~Sleep well! | Are you there?~Yes, I am here.
+""")
+
+
+def chat(rng: random.Random) -> str:
+    """Short turns that use the chat format: small talk, repeating, finding, counting."""
+    turns = []
+    for _ in range(rng.randint(1, 3)):
+        made = qa.draw_passage(rng, rng.choice(SPLITS), facts=(2, 4)).text
+        sentences = [part + "." for part in made.rstrip(".").split(". ")]
+        kind = rng.randint(0, 5)
+        if kind == 0:
+            ask, _, answer = rng.choice(CHAT).partition("~")
+        elif kind == 1:
+            answer = rng.choice(sentences)
+            ask = f"Repeat this. {answer}"
+        elif kind == 2:
+            index = rng.randrange(len(sentences))
+            ask = f"Repeat sentence number {index + 1}. {made}"
+            answer = sentences[index]
+        elif kind == 3:
+            found = rng.choice(sentences)
+            word = max(found.rstrip(".").split(), key=len)
+            ask = f"{made} Repeat the sentence with the word {word}."
+            answer = next(s for s in sentences if word in s)
+        elif kind == 4:
+            start = rng.randint(1, 60)
+            ask = f"Count on from {start}."
+            answer = ", ".join(str(start + i) for i in range(1, 6))
+        else:
+            items = rng.sample(words.ASPECTS, rng.randint(2, 4))
+            ask = "Say these again: " + ", ".join(items)
+            answer = " and ".join(items)
+        turns.append(f"{USER}{ask}{ASSISTANT}{answer}{END}")
+    return "".join(turns)
+
+
+KINDS: dict[str, tuple[Callable[[random.Random], str], float]] = {  # maker, share of the tokens
+    "messages": (message, 0.15),
+    "critics": (critic, 0.06),
+    "arithmetic": (arithmetic, 0.16),
+    "functions": (functions, 0.09),
+    "passages": (passage, 0.15),
+    "chat": (chat, 0.06),
+}
