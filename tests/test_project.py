@@ -24,7 +24,14 @@ PACKAGE = ROOT / "src" / "loramix"
 ORDER = [
     *("errors", "storage", "mix", "answers"),  # words that all others use
     *("data", "pocket"),  # rows → examples → token batches; the builtin tasks
-    *("base", "peft_config", "lora", "adapter_files", "adapter"),  # a frozen model, one LoRA
+    *(
+        "lean",
+        "base",
+        "peft_config",
+        "lora",
+        "adapter_files",
+        "adapter",
+    ),  # a frozen model, one LoRA
     *("stack", "scope", "mixed"),  # many of them in one forward
     *("manifest", "config", "train"),  # examples → adapters
     *("card", "transaction", "snapshot", "library"),  # adapters → skills on disk
