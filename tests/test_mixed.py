@@ -160,6 +160,20 @@ def test_in_bfloat16_a_mix_errs_no_more_than_bfloat16_itself(batch) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [2, 200])
+def test_a_decoding_step_equals_the_same_token_in_the_prompt(dtype: torch.dtype, rows: int) -> None:
+    # Few rows in half precision take other products than many, and than the prompt does.
+    mixed = two_skills(make_tiny("llama", dtype))
+    ids, weights = token_ids(rows, 6), torch.tensor([[1.0, 0.0], [0.3, 0.7]]).repeat(rows // 2, 1)
+    with torch.inference_mode(), mixed.using(weights, ["a", "b"]):
+        whole = mixed.base(ids).logits[:, -1]
+        cache = mixed.base(ids[:, :-1], use_cache=True).past_key_values
+        step = mixed.base(ids[:, -1:], past_key_values=cache).logits[:, -1]
+    assert step.dtype == dtype
+    assert distance(step, whole) < (1e-5 if dtype == torch.float32 else 2**-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_an_empty_mix_is_the_base_bit_for_bit(arch: str, dtype: torch.dtype) -> None:
     model = make_tiny(arch, dtype)

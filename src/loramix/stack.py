@@ -42,6 +42,11 @@ class SkillTensors(nn.Module):
             self.A.append(_parameter(module.A, trainable, device))
             self.B.append(_parameter(module.B, trainable, device))
 
+    @property
+    def rank(self) -> int:
+        """The largest rank of any layer."""
+        return max((a.shape[0] for a in self.A), default=0)
+
     def module(self, path: str) -> LoraModule:
         """The LoRA of one layer, on the live tensors."""
         i = self.index[path]
@@ -90,6 +95,11 @@ def stack_skills(
     return a, torch.cat([b.to(dtype) for b in wide], dim=1)
 
 
+def by_columns(matrix: torch.Tensor) -> torch.Tensor:
+    """The same matrix, stored so that the thin float32 products on a CPU run faster."""
+    return matrix.t().contiguous().t()
+
+
 def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> torch.Tensor:
     """output + B (scale ⊙ A x), all tokens at once.
 
@@ -98,15 +108,15 @@ def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> t
     Args:
         x: what went into the layer, [B, T, D_in] or flattened over B and T.
         output: what the layer made of it, [B, T, D_out] or flattened alike.
-        stack: the active skills, in the dtype of `output`.
+        stack: the active skills, in the dtype of `output`, or without gradients also in float32.
         rows: B.
 
     Returns:
         The sum, shaped and typed as `output`.
     """
     a, b, scale, _ = stack
-    if x.dtype != output.dtype:  # float32 tokens meet bfloat16 layers under autocast
-        x = x.to(output.dtype)
+    if x.dtype != a.dtype:  # also float32 tokens that meet bfloat16 layers under autocast
+        x = x.to(a.dtype)
     h = torch.mm(x.reshape(-1, a.shape[1]), a.t())  # [B·T, R]
     flat = output.reshape(-1, b.shape[0])
     if torch.is_grad_enabled():
@@ -115,6 +125,8 @@ def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> t
         return torch.addmm(flat, h, b.t()).view_as(output)
     if scale is not None:  # in place: multiplied in float32, rounded once
         h.view(rows, -1, a.shape[0]).mul_(scale[:, None])
+    if a.dtype != output.dtype:
+        return flat.add_(torch.mm(h, b.t())).view_as(output)
     return flat.addmm_(h, b.t()).view_as(output)
 
 
