@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from loramix.errors import StorageError
 from loramix.library import Library
-from tiny_library import make_adapter, make_card, make_memory, set_gate
+from tiny_library import make_adapter, make_card, make_library, make_memory, set_gate
 
 BEFORE, AFTER = ("math", "code"), ("math", "qa")
 REPLACED, NEW = make_adapter(10), make_adapter(11)
@@ -76,14 +77,16 @@ def _die_at_step(number: int, path: Path) -> None:
     sys.addaudithook(watch)
 
 
-def warm_up() -> None:
+def is_warm() -> None:
+    """Fails unless this process was forked from one that had loaded this module."""
+    assert os.getpid() != _LOADED_BY
+
+
+def _warm_up() -> int:
     """Make one change, so that what is imported lazily is there before the first kill."""
-    import tempfile
-
-    from tiny_library import make_library
-
     with tempfile.TemporaryDirectory() as folder:
         change(make_library(Path(folder) / "lib", *BEFORE).path)
+    return os.getpid()
 
 
-warm_up()
+_LOADED_BY = _warm_up()

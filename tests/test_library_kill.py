@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import random
 import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -28,7 +30,7 @@ from loramix.errors import StorageError
 from loramix.library import Library
 from tiny_library import make_adapter, make_library, same_adapter, tree
 
-TRIALS = 60
+KILLS = 50
 
 # ── processes to be killed ───────────────────────────────────────────────────────────────────
 
@@ -36,8 +38,13 @@ CONTEXT = multiprocessing.get_context("forkserver")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _preloaded() -> None:
-    CONTEXT.set_forkserver_preload(["library_writer"])
+def _preloaded() -> Iterator[None]:
+    """The server that forks the processes loads torch once; it finds modules as we do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        CONTEXT.set_forkserver_preload(["library_writer"])
+        assert run(library_writer.is_warm) == 0
+        yield
 
 
 def run(target: Any, *arguments: Any) -> int:
@@ -47,7 +54,7 @@ def run(target: Any, *arguments: Any) -> int:
 
 
 def finish(process: BaseProcess) -> int:
-    process.join(60)
+    process.join(300)
     assert process.exitcode is not None
     return process.exitcode
 
@@ -108,7 +115,7 @@ def test_killed_at_random_instants_the_library_is_old_or_new(
         ready, go = CONTEXT.Event(), CONTEXT.Event()
         process = CONTEXT.Process(target=library_writer.change_when_told, args=(path, ready, go))
         process.start()
-        assert ready.wait(60)
+        assert ready.wait(300)
         began = time.perf_counter()
         go.set()
         if delay is not None:
@@ -119,16 +126,17 @@ def test_killed_at_random_instants_the_library_is_old_or_new(
 
     usual = sorted(trial(-n, None)[0] for n in range(1, 4))[1]
     outcomes = {"old": 0, "new": 0}
-    killed = 0
-    for number in range(TRIALS):
-        _, code = trial(number, chance.uniform(0, usual * 1.1))
+    killed = trials = 0
+    while killed < KILLS and trials < 6 * KILLS:
+        trials += 1
+        _, code = trial(trials, chance.uniform(0, usual))
         assert code in (0, -signal.SIGKILL)
         killed += code != 0
-        outcomes[state(tmp_path / str(number))] += 1
-        settle(tmp_path / str(number))
-        shutil.rmtree(tmp_path / str(number))
-    print(f"{TRIALS} trials, {killed} killed in {usual * 1e3:.0f} ms: {outcomes}")
-    assert killed >= 40
+        outcomes[state(tmp_path / str(trials))] += 1
+        settle(tmp_path / str(trials))
+        shutil.rmtree(tmp_path / str(trials))
+    print(f"{trials} trials, {killed} killed within {usual * 1e3:.0f} ms: {outcomes}")
+    assert killed >= KILLS
     assert outcomes["old"] >= 5
 
 
@@ -143,7 +151,8 @@ def test_killed_at_each_step_the_library_is_old_and_then_new(
         path = Path(shutil.copytree(pristine, tmp_path / "lib"))
         code = run(library_writer.change_and_die, path, number)
         if (path / ".journal.json").exists():
-            for step in range(1, 200):
+            # Every third step, beginning elsewhere for each first kill: all are met in time.
+            for step in range(1 + number % 3, 200, 3):
                 again = Path(shutil.copytree(path, tmp_path / "again"))
                 died = run(library_writer.reopen_and_die, again, step) != 0
                 assert state(again) == "new"

@@ -1,0 +1,247 @@
+"""`add`, `remove`, `list` and `show`, as functions; `test_cli.py` runs them as commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from loramix.adapter import LoraSettings, init_adapter, write_adapter
+from loramix.base import Base, load_base
+from loramix.commands.library import add, list_skills, remove, show
+from loramix.errors import AdapterMismatchError, DataError, LibraryError, UnknownSkillError
+from loramix.gate import read_gate, route
+from loramix.gate.store import make_policy
+from loramix.library import Library
+from loramix.mix import Policy
+from tiny_base import save_base
+from tiny_library import make_library, tree
+
+CALLS = {"math": "add two and two, number", "code": "the cat sat on the mat, time"}
+
+
+def write_prompts(path: Path, prompts: Sequence[str]) -> Path:
+    lines = [json.dumps({"prompt": prompt}) + "\n" for prompt in prompts]
+    path.write_text("".join(lines), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base, an adapter for it, prompts of two skills, and a library grown from nothing."""
+    place = tmp_path_factory.mktemp("commands")
+    base = save_base(place / "base")
+    write_adapter(init_adapter(base.model, LoraSettings(r=2, alpha=4), 1), place / "adapter")
+    Library.create(place / "library", str(place / "base"), base.fingerprint)
+    for name, text in CALLS.items():
+        prompts = [f"{text} {i}" for i in range(40)]
+        examples = write_prompts(place / f"{name}.jsonl", prompts)
+        add(
+            place / "adapter",
+            name=name,
+            examples=examples,
+            description=f"does {name}",
+            library=place / "library",
+            device="cpu",
+        )
+    return place
+
+
+@pytest.fixture(scope="module")
+def base(place: Path) -> Base:
+    return load_base(str(place / "base"), device="cpu")
+
+
+@pytest.fixture
+def library(place: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Library.open(place / "library").copy_to(tmp_path / "library").path
+
+
+def test_a_library_grown_from_nothing_routes_its_skills_and_knows_none(
+    place: Path, base: Base
+) -> None:
+    gate = read_gate(Library.open(place / "library"), base)
+    assert gate.skills == ("math", "code")
+    prompts = [f"{text} 7" for text in CALLS.values()]
+    assert [r.mix.weights for r in route(gate, prompts, Policy())] == [{"math": 1}, {"code": 1}]
+
+
+def test_adding_reports_and_keeps_the_old_skills_bit_for_bit(place: Path, library: Path) -> None:
+    before = tree(library / "skills")
+    examples = write_prompts(library.parent / "e.jsonl", ["sort this", "sort that"] * 5)
+    result = add(place / "adapter", name="sort", examples=examples, library=library)
+    assert list(result["skills"]) == ["math", "code", "sort"]
+    assert result["generation"] == Library.open(library).generation == 3
+    assert result["gate"]["skills"] == ["math", "code", "sort"]
+    assert 0 <= result["gate"]["accuracy"] <= 1
+    after = tree(library / "skills")
+    assert {name: after[name] for name in before} == before
+    skill = Library.open(library).skill("sort")
+    assert skill.card.examples == ["sort this", "sort that"]  # each once
+    assert len(skill.memory()) == 2
+    Library.open(library).verify()
+
+
+def test_one_example_is_enough_to_add_a_skill(place: Path, library: Path) -> None:
+    examples = write_prompts(library.parent / "e.jsonl", ["sort this"])
+    result = add(place / "adapter", name="sort", examples=examples, library=library)
+    assert "sort" in result["gate"]["skills"]
+
+
+def test_a_library_without_a_gate_gets_one_from_its_memories(
+    place: Path, library: Path, base: Base
+) -> None:
+    with Library.open(library).edit() as txn:
+        txn.remove("code")
+    assert Library.open(library).gate() is None
+    examples = place / "code.jsonl"
+    add(place / "adapter", name="code", examples=examples, library=library)
+    gate = read_gate(Library.open(library), base)
+    prompts = [f"{text} 7" for text in CALLS.values()]
+    assert [r.mix.weights for r in route(gate, prompts, Policy())] == [{"math": 1}, {"code": 1}]
+
+
+def test_the_kind_of_policy_survives_adding_and_removing(
+    place: Path, library: Path, base: Base
+) -> None:
+    opened = Library.open(library)
+    gate = read_gate(opened, base)
+    with opened.edit() as txn:
+        txn.set_gate(*gate.state(dataclasses.replace(gate.policy, kind="topk", k=3)))
+    add(place / "adapter", name="sort", examples=place / "math.jsonl", library=library)
+    assert (make_policy(opened.refresh()).kind, make_policy(opened).k) == ("topk", 3)
+    remove("sort", library=library)
+    assert (make_policy(opened.refresh()).kind, make_policy(opened).k) == ("topk", 3)
+
+
+def test_replacing_learns_the_skill_anew(place: Path, library: Path, base: Base) -> None:
+    examples = write_prompts(
+        library.parent / "e.jsonl", [f"dog {i} to get four" for i in range(40)]
+    )
+    call = {"name": "math", "examples": examples, "library": library}
+    with pytest.raises(LibraryError, match="--replace"):
+        add(place / "adapter", **call)
+    result = add(place / "adapter", replace=True, **call)
+    assert list(result["skills"]) == ["math", "code"]
+    gate = read_gate(Library.open(library), base)
+    assert route(gate, ["dog 7 to get four"])[0].mix.weights == {"math": 1}
+
+
+def test_removing_refits_and_the_last_skill_takes_the_gate_along(library: Path, base: Base) -> None:
+    result = remove("math", library=library)
+    assert list(result["skills"]) == result["gate"]["skills"] == ["code"]
+    assert read_gate(Library.open(library), base).skills == ("code",)
+    result = remove("code", library=library)
+    assert (result["skills"], result["gate"]["accuracy"]) == ({}, None)
+    assert Library.open(library).gate() is None
+
+
+def test_a_skill_folder_can_be_added_and_brings_its_description(place: Path, library: Path) -> None:
+    source = place / "library" / "skills" / "math"
+    add(source, name="twin", examples=place / "math.jsonl", library=library)
+    assert Library.open(library).skill("twin").card.description == "does math"
+
+
+def test_a_skill_of_another_base_is_refused_by_its_fingerprint(
+    place: Path, library: Path, tmp_path: Path
+) -> None:
+    stranger = make_library(tmp_path / "other", "math")  # the shapes of its adapter fit
+    before = tree(library)
+    with pytest.raises(AdapterMismatchError, match="another base"):
+        add(
+            stranger.skill("math").path,
+            name="sort",
+            examples=place / "math.jsonl",
+            library=library,
+        )
+    assert tree(library) == before
+
+
+def test_a_base_that_was_exchanged_is_refused(place: Path, library: Path, tmp_path: Path) -> None:
+    save_base(tmp_path / "base", seed=5)
+    manifest = library / "library.json"
+    content = json.loads(manifest.read_text("utf-8"))
+    manifest.write_text(json.dumps({**content, "base_id": str(tmp_path / "base")}), "utf-8")
+    with pytest.raises(AdapterMismatchError, match="made for another base"):
+        add(place / "adapter", name="sort", examples=place / "math.jsonl", library=library)
+
+
+def test_an_adapter_that_names_another_base_is_said_so_and_added(
+    place: Path, library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = json.loads((place / "adapter" / "adapter_config.json").read_text("utf-8"))
+    (tmp_path / "named").mkdir()
+    (tmp_path / "named" / "adapter_config.json").write_text(
+        json.dumps({**config, "base_model_name_or_path": "org/Something-1B"}), "utf-8"
+    )
+    weights = "adapter_model.safetensors"
+    (tmp_path / "named" / weights).write_bytes((place / "adapter" / weights).read_bytes())
+    add(tmp_path / "named", name="sort", examples=place / "math.jsonl", library=library)
+    assert "org/Something-1B" in caplog.text
+    card = Library.open(library).skill("sort").card
+    assert card.provenance["trained on base"] == "org/Something-1B"
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("", "no rows"),
+        ('{"promt": "a"}\n', "promt"),
+        ('{"prompt": "a"}\n{"prompt": \n', "line 2"),
+        ('{"prompt": " "}\n', "line 1"),
+        (None, "no such file"),
+    ],
+    ids=["empty", "column", "broken", "blank", "missing"],
+)
+def test_examples_that_cannot_be_read_change_nothing(
+    place: Path, library: Path, content: str | None, word: str
+) -> None:
+    examples = library.parent / "e.jsonl"
+    if content is not None:
+        examples.write_text(content, "utf-8")
+    before = tree(library)
+    with pytest.raises(DataError, match=word):
+        add(place / "adapter", name="sort", examples=examples, library=library)
+    assert tree(library) == before
+
+
+def test_a_wrong_call_is_said_before_the_base_is_loaded(place: Path, tmp_path: Path) -> None:
+    library = make_library(tmp_path / "lib", "math").path  # of a base that does not exist
+    examples = place / "math.jsonl"
+    with pytest.raises(LibraryError, match="--replace"):
+        add(place / "adapter", name="math", examples=examples, library=library)
+    with pytest.raises(LibraryError, match="reserved"):
+        add(place / "adapter", name="all", examples=examples, library=library)
+    with pytest.raises(UnknownSkillError, match="did you mean 'math'"):
+        remove("mat", library=library)
+    with pytest.raises(UnknownSkillError, match="did you mean 'math'"):
+        show("mat", library=library)
+
+
+def test_list_and_show_say_what_there_is(place: Path) -> None:
+    listed = list_skills(library=place / "library")
+    assert list(listed["skills"]) == ["math", "code"]
+    assert listed["skills"]["math"]["rank"] == 2
+    assert listed["generation"] == 2
+    shown = show("code", library=place / "library")["skills"]
+    assert list(shown) == ["code"]
+    assert shown["code"]["description"] == "does code"
+    assert shown["code"]["memory_shape"][0] == 40
+    assert shown["code"]["bytes_on_disk"] > shown["code"]["parameters"]
+    json.dumps(shown)
+
+
+def test_listing_loads_no_torch(place: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from loramix.commands.library import list_skills, show\n"
+        "list_skills(library=Path(sys.argv[1])); show('math', library=Path(sys.argv[1]))\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(place / "library")], check=True)
