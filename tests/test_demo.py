@@ -41,6 +41,7 @@ def small(base: Path) -> DemoSettings:
         lora=LoraSettings.model_validate({"r": 2}),
         gate_prompts=24,
         memory=8,
+        base_examples=2,
         test_examples=3,
         test_prompts=8,
         composite_examples=2,

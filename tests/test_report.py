@@ -31,6 +31,7 @@ def result() -> dict[str, Any]:
             for name in NAMES
         },
         "skill_bar": 0.92,
+        "routers": {"keywords": {"accuracy": 0.876, "none_auroc": 0.9, "top_two": 0.5}},
         "gate": {
             "accuracy": 0.99,
             "macro_f1": 0.99,
@@ -142,6 +143,7 @@ def test_everything_that_was_measured_is_shown(page: str) -> None:
         assert text in page
     for text in ("code 0.90", "0.625", "7:03 min", "1234", "2 cores", "3 steps"):
         assert text in page
+    assert re.search(r"keywords.*0\.876", page)
     assert page.count('class="plot"') == 5
 
 

@@ -27,7 +27,7 @@ from loramix.evaluate import (
     mixed_model,
     write_report,
 )
-from loramix.gate import LearnedGate, learn_gate
+from loramix.gate import CentroidRouter, LearnedGate, learn_gate
 from loramix.library import Library, SkillCard
 from loramix.pocket.tasks import TASKS
 from loramix.storage import storage_errors
@@ -83,21 +83,20 @@ def run_demo(
             adapters = {name: result.adapter for name, result in trained.items()}
             mixed = mixed_model(base, adapters)
             answers = Answers(base, mixed, settings.batch_size)
-            scores = evaluate_skills(
-                base,
-                mixed,
-                TASKS,
-                n=settings.test_examples,
-                seed=seed,
-                router=router,
-                policy=policy,
-                answers=answers,
-                progress=lambda note, done, total: step(done, total, note),
-            )
+            scores = _scores(answers, router, settings, seed, step)
         with phases.phase("score the gate"):
             skill_prompts, none_prompts = data.held_out_prompts(settings.test_prompts, seed)
             composites = data.held_out_composites(settings.test_prompts, seed)
-            gate = evaluate_router(router, skill_prompts, none_prompts, composites, seed)
+            centroid = CentroidRouter(router.extractor, router.skills)
+            routers = {
+                each.name: evaluate_router(each, skill_prompts, none_prompts, composites, seed)
+                for each in (
+                    router,
+                    centroid.fit_memory(router.memories, router.none),
+                    router.words,
+                )
+            }
+            gate = routers[router.name]
         with phases.phase("blend") as step:
             blends = blend_tables(answers, router, policy, settings, seed, step)
             shown = samples(answers, router, policy)
@@ -108,7 +107,7 @@ def run_demo(
         name: {
             **{system: row["score"] for system, row in systems.items()},
             "intervals": {system: [row["low"], row["high"]] for system, row in systems.items()},
-            "n": systems["skill"]["n"],
+            "n": {system: row["n"] for system, row in systems.items()},
         }
         for name, systems in scores.items()
     }
@@ -121,6 +120,10 @@ def run_demo(
     result: dict[str, Any] = {
         "skills": skills,
         "gate": gate | {"temperature": router.temperature, "policy": asdict(policy)},
+        "routers": {
+            name: {key: row[key] for key in ("accuracy", "none_auroc", "top_two")}
+            for name, row in routers.items()
+        },
         "blends": blends,
         "samples": shown,
         "bars": [line.to_dict() for line in measured],
@@ -161,6 +164,38 @@ def _train_steps(step: Step) -> Any:
         step(progress.step, progress.total, note)
 
     return report
+
+
+def _scores(
+    answers: Answers, router: LearnedGate, settings: DemoSettings, seed: int, step: Step
+) -> dict[str, dict[str, Any]]:
+    """Scores of the base, on few examples since it writes on and on, and of the skills."""
+    scores: dict[str, dict[str, Any]] = {name: {} for name in TASKS}
+    first = len(TASKS) * settings.base_examples
+    total = first + 2 * len(TASKS) * settings.test_examples
+    for systems, count, before in (
+        (("base",), settings.base_examples, 0),
+        (("skill", "routed"), settings.test_examples, first),
+    ):
+
+        def progress(note: str, done: int, _: int, before: int = before) -> None:
+            step(before + done, total, note)
+
+        part = evaluate_skills(
+            answers.base,
+            answers.mixed,
+            TASKS,
+            systems,
+            count,
+            seed,
+            router=router,
+            policy=router.policy,
+            answers=answers,
+            progress=progress,
+        )
+        for name, row in part.items():
+            scores[name] |= row
+    return scores
 
 
 def _training(trained: Mapping[str, TrainResult]) -> dict[str, Any]:

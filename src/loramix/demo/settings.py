@@ -19,7 +19,8 @@ class DemoSettings:
         lora: the shape of each adapter.
         gate_prompts: of each skill, to fit the gate; as many of none of them, and of composites.
         memory: prompts of each skill whose features the library keeps.
-        test_examples: held-out examples of each skill, for each system.
+        base_examples: held-out examples of each skill for the base alone.
+        test_examples: held-out examples of each skill, with its adapter and routed.
         test_prompts: held-out prompts of each skill, for the gate alone.
         composite_examples: held-out requests of each kind that needs two skills.
         batch_size: prompts generated at once.
@@ -36,7 +37,8 @@ class DemoSettings:
     lora: LoraSettings = field(default_factory=lambda: LoraSettings.model_validate({}))
     gate_prompts: int = 600
     memory: int = 400
+    base_examples: int = 60
     test_examples: int = 150
     test_prompts: int = 300
     composite_examples: int = 40
-    batch_size: int = 32
+    batch_size: int = 64

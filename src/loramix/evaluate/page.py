@@ -117,6 +117,16 @@ A gate is calibrated when a confidence of 0.9 is right nine times out of ten.</p
 {%- endfor %}
 </div>
 {%- endif %}
+{%- if routers %}
+<div class="card"><table>
+<tr><th>router</th><th class="n">accuracy</th><th class="n">AUROC, none of these</th>
+<th class="n">composites: both on top</th></tr>
+{%- for name, row in routers.items() %}
+<tr><td>{{ name }}</td><td class="n">{{ row.accuracy | figure }}</td>
+<td class="n">{{ row.none_auroc | figure }}</td><td class="n">{{ row.top_two | figure }}</td></tr>
+{%- endfor %}
+</table></div>
+{%- endif %}
 {%- if samples %}
 <h2>Prompts, mixes, answers</h2>
 <p>What the gate made of each prompt, and what that mix of adapters wrote.</p>

@@ -7,6 +7,7 @@
     title, lead     text of the head
     skills          NAME → {base, skill, routed, intervals: {SYSTEM: [low, high]}}
     gate            what `evaluate_router` returns
+    routers         NAME → {accuracy, none_auroc, top_two}
     bars            [{name, bar, figure, met}]
     samples         [{title, prompt, scores: {NAME: share}, mix: {NAME: weight}, text}]
     blends          [{name, rows: [{mix, parts: [score, score], mean}]}]
@@ -68,6 +69,7 @@ def render_report(result: Mapping[str, Any]) -> str:
         skills=skills,
         gate=gate,
         gate_tiles=_gate_tiles(gate),
+        routers=result.get("routers") or {},
         samples=[_sample(sample, colors) for sample in result.get("samples") or []],
         blends=result.get("blends") or [],
         training=training,
@@ -130,7 +132,8 @@ def _tiles(result: Mapping[str, Any]) -> list[dict[str, str]]:
     if bars := result.get("bars"):
         tiles.append(_tile(f"{sum(bar['met'] for bar in bars)} / {len(bars)}", "bars met"))
     if result.get("seconds"):
-        tiles.append(_tile(duration(result["seconds"]), "all in all"))
+        value, _, unit = duration(result["seconds"]).partition(" ")
+        tiles.append(_tile(value, "minutes in all" if unit == "min" else "seconds in all"))
     return tiles
 
 
