@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional
 
 from loramix.adapter import Adapter, LoraSettings, init_adapter
@@ -19,7 +22,7 @@ from loramix.data.batches import TokenRow
 from loramix.errors import Interrupted, LoramixError, ResourceError, UsageError
 from loramix.mixed import MixedModel
 from loramix.train import SkillJob, TrainProgress, train_skills
-from loramix.train.batches import build_batch, pack
+from loramix.train.batches import build_batches, split
 from loramix.train.history import SkillHistory
 from loramix.train.module import TrainModule
 from tiny import ARCHITECTURES
@@ -71,7 +74,7 @@ def module_of(base: Base, *names: str, **more: Any) -> TrainModule:
         for lora in adapter.modules.values():
             lora.B.normal_(std=0.2)
         mixed.add(name, adapter, trainable=True)
-    options = {"autocast": False, "checkpointing": False, "pad_id": base.pad_id, **more}
+    options = {"bf16": False, "checkpointing": False, "longest": 99, "pad_id": base.pad_id, **more}
     return TrainModule(mixed, **options)
 
 
@@ -79,7 +82,7 @@ def test_the_loss_is_that_of_the_completion_alone() -> None:
     base = make_base()
     row = rows_of(base, examples(1, 5))[0]
     module = module_of(base, "skill")
-    batch = build_batch({"skill": [row]}, base.pad_id)
+    batch = build_batches({"skill": [row]}, base.pad_id)[0]
     found = module(batch)[0]
     with module.mixed.using(torch.ones(1, 1), ["skill"]):
         logits = base.model(torch.tensor([row.input_ids])).logits[0, :-1]
@@ -91,28 +94,43 @@ def test_the_loss_is_that_of_the_completion_alone() -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_packed_rows_have_the_losses_of_rows_by_themselves(arch: str) -> None:
+def test_a_padded_pass_of_several_skills_has_the_losses_of_rows_by_themselves(arch: str) -> None:
     base = make_base(arch)
     module = module_of(base, "a", "b")
     rows = {"a": rows_of(base, examples(5)), "b": rows_of(base, examples(3, 12))}
-    together = module(build_batch(rows, base.pad_id, packed=module.packs))
+    together = module(build_batches(rows, base.pad_id)[0])
     for k, (name, some) in enumerate(rows.items()):
-        alone = sum(module(build_batch({name: [row]}, base.pad_id))[0] for row in some)
+        alone = sum(module(build_batches({name: [row]}, base.pad_id)[0])[0] for row in some)
         torch.testing.assert_close(together[k], alone, rtol=1e-5, atol=1e-4)
 
 
-def test_architectures_of_today_take_packed_rows_and_sliced_logits() -> None:
+def test_architectures_of_today_compute_no_logits_for_prompts() -> None:
     for arch in ("llama", "mistral", "qwen2", "qwen3", "gpt2"):
-        module = module_of(make_base(arch), "a")
-        assert (module.packs, module.slices) == (True, True), arch
+        assert module_of(make_base(arch), "a").slices, arch
+    head = LoraSettings(r=2, target_modules=("lm_head",))
+    base = make_base(tie_word_embeddings=False)
+    mixed = MixedModel(base.model)
+    mixed.add("a", init_adapter(base, head), trainable=True)
+    module = TrainModule(mixed, bf16=False, checkpointing=False, longest=9, pad_id=base.pad_id)
+    assert not module.slices
+    assert module(build_batches({"a": rows_of(base, examples(2))}, base.pad_id)[0]).requires_grad
 
 
-def test_packing_fills_rows_and_loses_nothing() -> None:
-    lengths = [3, 9, 4, 1, 10, 6]
-    groups = pack(lengths, 10)
-    assert sorted(i for group in groups for i in group) == list(range(6))
-    assert all(sum(lengths[i] for i in group) <= 10 for group in groups)
-    assert len(groups) == 4
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(0, 200))
+def test_rows_are_cut_into_the_cheapest_passes(lengths: list[int], cost: int) -> None:
+    cuts = split(lengths, cost)
+    assert sorted(i for cut in cuts for i in cut) == list(range(len(lengths)))
+
+    def price(rows: list[list[int]]) -> int:
+        return sum(cost + len(some) * max(some) for some in rows)
+
+    ordered = sorted(lengths, reverse=True)
+    ways = (
+        [ordered[a:b] for a, b in pairwise([0, *chosen, len(ordered)])]
+        for count in range(len(ordered))
+        for chosen in combinations(range(1, len(ordered)), count)
+    )
+    assert price([[lengths[i] for i in cut] for cut in cuts]) == min(map(price, ways))
 
 
 def test_several_skills_in_one_run_are_what_each_is_by_itself(tmp_path: Path) -> None:
@@ -168,7 +186,14 @@ def test_bf16_comes_near_float32(tmp_path: Path) -> None:
     exact = train_skills(make_base(), jobs(), settings(), tmp_path / "1")
     rough = train_skills(make_base(), jobs(), settings(bf16=True), tmp_path / "2")
     half = train_skills(make_base(dtype=torch.bfloat16), jobs(), settings(), tmp_path / "3")
-    for found in (rough, half):
+    stored_half = make_base()
+    for param in stored_half.model.parameters():
+        param.data = param.data.bfloat16().float()
+    before = weights_hash(stored_half.model)
+    cast = train_skills(stored_half, jobs(), settings(bf16=True), tmp_path / "4")
+    assert weights_hash(stored_half.model) == before
+    assert stored_half.model.config._attn_implementation == "sdpa"
+    for found in (rough, half, cast):
         assert found["short"].losses == pytest.approx(exact["short"].losses, rel=0.05)
         assert found["short"].adapter.modules.popitem()[1].A.dtype == torch.float32
 
@@ -184,11 +209,9 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     assert stopped.steps < 30 == results["fine"].steps
     assert losses[stopped.best_step] == min(losses.values()) == stopped.dev_loss
     assert len([step for step in losses if step > stopped.best_step]) == 2
-    module = TrainModule(
-        MixedModel(base.model), autocast=False, checkpointing=False, pad_id=base.pad_id
-    )
+    module = module_of(base)
     module.mixed.add("worse", stopped.adapter)
-    batch = build_batch({"worse": rows_of(base, worse.dev)}, base.pad_id)
+    batch = build_batches({"worse": rows_of(base, worse.dev)}, base.pad_id)[0]
     assert float(module(batch)[0]) / len(batch.picks) == pytest.approx(stopped.dev_loss, rel=1e-4)
 
 

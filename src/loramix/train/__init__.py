@@ -5,7 +5,7 @@ results["math"].adapter
 
 jobs.py        what is trained, and what comes out
 schedule.py    which rows stand in which step
-batches.py     rows of all skills → one packed batch without padding
+batches.py     rows of all skills → passes of like length
 module.py      the mixed forward and the completion-only loss
 history.py     losses, the best weights so far, early stopping
 trainer.py     transformers' Trainer around all of that

@@ -18,7 +18,7 @@ import torch
 
 from loramix.data.batches import IGNORED, TokenRow
 from loramix.errors import ResourceError
-from loramix.train.batches import build_batch
+from loramix.train.batches import build_batches, split
 from loramix.train.module import TrainModule
 from loramix.train.schedule import Schedule, completion_tokens
 
@@ -82,7 +82,7 @@ class Need:
             longest: longer examples are taken to be of this length.
         """
         lengths = [min(tokens, longest) for tokens, _ in rows]
-        total, width = sum(lengths), max(lengths)
+        total, width = len(lengths) * max(lengths), max(lengths)
         picked = sum(min(learned, longest) for _, learned in rows)
         kept = self.token * total + self.pair * total * width + self.logit * picked
         return self.fixed + _SLACK * kept
@@ -108,8 +108,7 @@ def measure(module: TrainModule, checkpointing: bool) -> Need:
         # a float32 gradient, two moments, and the copies of the best and the saved weights
         fixed=_GROUND + constant + 20.0 * weights,
         token=token / len(names),
-        # packed rows bring a mask: booleans, and numbers to add
-        pair=pair / len(names) + (1 + module.base.dtype.itemsize if module.packs else 0),
+        pair=pair / len(names),
         logit=vocabulary * _LOGIT_BYTES,
     )
 
@@ -118,7 +117,7 @@ def _kept_bytes(module: TrainModule, names: Sequence[str], length: int) -> float
     """Bytes that autograd keeps for one row of each skill, weights of the model apart."""
     ids = [1 + t % 7 for t in range(length)]
     row = TokenRow(ids, [IGNORED] * (length - 1) + ids[-1:])
-    batch = build_batch({name: [row] for name in names}, 0).to(module.device)
+    batch = build_batches({name: [row] for name in names}, 0)[0].to(module.device)
     own = {t.untyped_storage().data_ptr() for t in module.parameters()}
     kept: dict[int, int] = {}
 
@@ -148,7 +147,12 @@ def _parabola(x: Sequence[int], y: Sequence[float]) -> tuple[float, float, float
 
 
 def check_memory(
-    need: Need, schedules: Sequence[Schedule], room: float, *, more_ways: Sequence[str] = ()
+    need: Need,
+    schedules: Sequence[Schedule],
+    room: float,
+    cost: int,
+    *,
+    more_ways: Sequence[str] = (),
 ) -> float:
     """The bytes that the run will need at its peak.
 
@@ -156,12 +160,13 @@ def check_memory(
         need: the cost of its steps.
         schedules: what it computes.
         room: bytes that it may take.
+        cost: of a pass, see `split`.
         more_ways: what else the user could do, besides a smaller max_length.
 
     Raises:
         ResourceError: they are more than `room`; names the `max_length` that fits.
     """
-    passes = _passes(schedules)
+    passes = _passes(schedules, cost)
     longest = max(tokens for rows in passes for tokens, _ in rows)
 
     def peak(length: int) -> float:
@@ -183,7 +188,7 @@ def check_memory(
     )
 
 
-def _passes(schedules: Sequence[Schedule]) -> list[list[tuple[int, int]]]:
+def _passes(schedules: Sequence[Schedule], cost: int) -> list[list[tuple[int, int]]]:
     """(tokens, completion tokens) of the examples of each forward pass of the run."""
     sizes = {s.name: [(len(row), completion_tokens(row)) for row in s.rows] for s in schedules}
     passes = []
@@ -196,7 +201,8 @@ def _passes(schedules: Sequence[Schedule]) -> list[list[tuple[int, int]]]:
                 if micro < len(s.steps[step])
                 for i in s.steps[step][micro]
             ]
-            passes.append(rows)
+            cuts = split([tokens for tokens, _ in rows], cost)
+            passes += [[rows[i] for i in cut] for cut in cuts]
     return passes
 
 

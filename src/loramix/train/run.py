@@ -23,6 +23,7 @@ from loramix.errors import Interrupted, LoramixError, ResourceError, UsageError
 from loramix.manifest import validate_name
 from loramix.mixed import MixedModel
 from loramix.train import checkpoint
+from loramix.train.batches import pass_cost
 from loramix.train.curves import save_curves
 from loramix.train.history import SkillHistory
 from loramix.train.jobs import Progress, SkillJob, TrainResult
@@ -216,13 +217,14 @@ class _Run:
         base, config = self.base, self.config
         mixed = MixedModel(base.model)
         for job in self.jobs:
-            seed = seed_of(job.name, config.seed) % (1 << 31)
-            mixed.add(job.name, init_adapter(base, job.lora, seed), trainable=True)
+            new = init_adapter(base, job.lora, seed_of(job.name, config.seed))
+            mixed.add(job.name, new, trainable=True)
         wants_bf16 = fast_in_bf16(base.model.device) if config.bf16 == "auto" else config.bf16
         module = TrainModule(
             mixed,
-            autocast=wants_bf16 and base.dtype == torch.float32,
+            bf16=wants_bf16,
             checkpointing=config.gradient_checkpointing,
+            longest=max(len(row) for s in self._schedules for row in s.rows),
             pad_id=base.pad_id,
         )
         try:
@@ -231,7 +233,7 @@ class _Run:
                 name: SkillHistory(name, mixed.parameters_of(name), config.patience)
                 for name in mixed.names
             }
-            steps = Steps(self._schedules, histories, base.pad_id, module.packs)
+            steps = Steps(self._schedules, histories, base.pad_id, pass_cost(module.device))
             trainer = SkillTrainer(
                 module,
                 steps,
@@ -272,7 +274,7 @@ class _Run:
         ways = [] if self.config.gradient_checkpointing else ["gradient_checkpointing: true"]
         ways += ["together: false"] if len(self.jobs) > 1 else []
         room = room_of(module.device, self._limit)
-        peak = check_memory(need, self._schedules, room, more_ways=ways)
+        peak = check_memory(need, self._schedules, room, pass_cost(module.device), more_ways=ways)
         log.info("training will need about %.0f MiB of %.0f free", peak / 2**20, room / 2**20)
 
 

@@ -1,8 +1,9 @@
 """Which rows of a skill stand in which step.
 
-The plan of a skill depends on its own rows, the settings and its name, and on nothing else: it
-is the same whether the skill is trained by itself or together with others, and the same again
-when a killed run is resumed. This is why both ways give the same adapter, up to rounding.
+The plan of a skill depends on its own rows and the settings, and on nothing else: it is the same
+whether the skill is trained by itself or together with others, and the same again when a killed
+run is resumed. This is why both ways give the same adapter, up to rounding. Skills with as many
+rows get the same order of short and long batches, so that rows of like length meet in a step.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def completion_tokens(row: TokenRow) -> int:
 
 
 def seed_of(name: str, seed: int) -> int:
-    """A skill's own seed, so that its neighbours do not change its training."""
-    return zlib.crc32(f"{seed}/{name}".encode())
+    """A skill's own seed for its first weights, whatever its neighbours are."""
+    return zlib.crc32(f"{seed}/{name}".encode()) % (1 << 31)
 
 
 def plan(name: str, rows: Sequence[TokenRow], config: TrainConfig) -> Schedule:
@@ -74,10 +75,9 @@ def plan(name: str, rows: Sequence[TokenRow], config: TrainConfig) -> Schedule:
     `max_steps` counts steps whatever the number of rows; without it `epochs` does.
     """
     lengths = [len(row) for row in rows]
-    seed = seed_of(name, config.seed)
 
     def epoch(number: int) -> list[list[Micro]]:
-        micros = token_batches(lengths, config.batch_size, seed, number)
+        micros = token_batches(lengths, config.batch_size, config.seed, number)
         size = config.grad_accum
         return [micros[i : i + size] for i in range(0, len(micros), size)]
 

@@ -25,7 +25,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from loramix.data.batches import TokenRow
 from loramix.storage import storage_errors
-from loramix.train.batches import Batch, build_batch
+from loramix.train.batches import Batch, build_batches
 from loramix.train.checkpoint import COMPLETE, seal
 from loramix.train.history import SkillHistory
 from loramix.train.jobs import Progress, TrainProgress
@@ -46,17 +46,24 @@ class Step:
 
 
 class Steps(Dataset[Step]):
-    """The steps of a run. Batches are built when asked for, so a stopped skill leaves them."""
+    """The steps of a run. Batches are built when asked for, so a stopped skill leaves them.
+
+    Args:
+        schedules: what each skill learns in each step.
+        histories: by name; they tell which skills have stopped.
+        pad_id: fills up rows.
+        cost: of a pass, see `split`.
+    """
 
     def __init__(
         self,
         schedules: Sequence[Schedule],
         histories: dict[str, SkillHistory],
         pad_id: int,
-        packed: bool,
+        cost: int,
     ) -> None:
         self.schedules, self.histories = schedules, histories
-        self._pad_id, self._packed = pad_id, packed
+        self._pad_id, self._cost = pad_id, cost
 
     def __len__(self) -> int:
         return max(map(len, self.schedules))
@@ -74,7 +81,7 @@ class Steps(Dataset[Step]):
                 for s in active
                 if step < len(s) and micro < len(s.steps[step])
             }
-            batches.append(build_batch(rows, self._pad_id, packed=self._packed))
+            batches += build_batches(rows, self._pad_id, self._cost)
         return Step(batches, {s.name: s.learned(step) for s in active if step < len(s)})
 
 
@@ -334,7 +341,8 @@ def _dev_batches(
     ordered = sorted(rows, key=len)
     size = max(len(s.steps[0][0]) for s in steps.schedules) * 2  # no gradients: room for more
     batches = [
-        build_batch({name: ordered[i : i + size]}, pad_id, packed=False)
+        batch
         for i in range(0, len(ordered), size)
+        for batch in build_batches({name: ordered[i : i + size]}, pad_id)
     ]
     return batches, sum(map(completion_tokens, rows))
