@@ -37,7 +37,7 @@ KILLS = 50
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def _preloaded() -> Iterator[None]:
     """The server that forks the processes loads torch once; it finds modules as we do."""
     with pytest.MonkeyPatch.context() as patch:
@@ -105,6 +105,7 @@ def test_without_a_kill_the_change_is_made(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_preloaded")
 def test_killed_at_random_instants_the_library_is_old_or_new(
     pristine: Path, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def test_killed_at_random_instants_the_library_is_old_or_new(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_preloaded")
 def test_killed_at_each_step_the_library_is_old_and_then_new(
     pristine: Path, tmp_path: Path
 ) -> None:
