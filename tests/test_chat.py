@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+import loramix
 from loramix.adapter import Adapter, LoraModule, LoraSettings, init_adapter
 from loramix.base import Base
 from loramix.commands import generate as commands
@@ -261,3 +266,31 @@ def test_a_wrong_start_ends_the_command(talk: Talk, tmp_path: Path) -> None:
         talk(mix="cat")
     with pytest.raises(LibraryError):
         talk(library=tmp_path)
+
+
+# ── the cold start ───────────────────────────────────────────────────────────────────────────
+
+
+def test_the_command_loads_nothing_that_it_does_not_need(folder: Path) -> None:
+    call = [
+        "generate",
+        "eleven woof please",
+        "--json",
+        "--max-new-tokens",
+        "2",
+        "--library",
+        folder,
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "loramix", *call, "--library", folder],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(loramix.__file__).parents[1])},
+    )
+    assert set(json.loads(ended.stdout)["mix"]) == {"dogs"}
+    loaded = {
+        line.rpartition("|")[2].strip().partition(".")[0] for line in ended.stderr.split("\n")
+    }
+    assert {"torch", "transformers"} <= loaded
+    assert not loaded & {"scipy", "sklearn", "peft", "datasets", "pandas", "matplotlib"}

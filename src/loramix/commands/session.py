@@ -82,8 +82,10 @@ class Session:
     def base(self) -> Base:
         """The library's base, loaded and compared with the library's fingerprint."""
         from loramix.base import load_base
+        from loramix.lean import lean_imports
 
-        base = load_base(self.library.base_id, self._device)
+        with lean_imports():
+            base = load_base(self.library.base_id, self._device)
         self.library.check_base(base)
         return base
 

@@ -1,0 +1,29 @@
+"""Load transformers for a command that only writes text: up to a second less of imports.
+
+Importing any model of transformers also imports SciPy, for losses of object detection, and
+lets the garbage collector look through some 3,000 modules again and again. Neither matters to a
+process that answers a prompt and ends; a library that others import must not do this to them,
+so only the commands do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from unittest.mock import patch
+
+
+@contextlib.contextmanager
+def lean_imports() -> Iterator[None]:
+    """Inside, transformers is imported without SciPy and without garbage collection."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        import transformers.utils
+
+        with patch.object(transformers.utils, "is_scipy_available", lambda: False):
+            yield
+    finally:
+        if collecting:
+            gc.enable()
