@@ -1,0 +1,102 @@
+"""A frozen base in memory, and what to do when its device fails."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class DeviceWarning(UserWarning):
+    """The accelerator could not do the work; the CPU does it."""
+
+
+@dataclass
+class Base:
+    """A frozen causal LM with its tokenizer.
+
+    Attributes:
+        id: what the user called it: `pocket`, a Hugging Face id or a path.
+        path: the folder it was read from; None for a model made in memory.
+        model: frozen and in eval mode.
+        tokenizer: its tokenizer; pads on the left.
+        fingerprint: sha256 of its configuration and weights as stored; adapters are tied to it.
+        device: where the model is.
+        dtype: of its weights in memory.
+    """
+
+    id: str
+    path: Path | None
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    fingerprint: str
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of prompt and completion together that fit into the context."""
+        config = self.model.config.get_text_config()
+        for key in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"):
+            value = getattr(config, key, None)
+            if isinstance(value, int) and value > 0:
+                return value
+        stated = int(self.tokenizer.model_max_length)
+        return stated if stated < 1_000_000 else 2048
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The tokens that end a completion; the first is the one that training writes."""
+        ends: list[int] = []
+        configured = getattr(self.model.generation_config, "eos_token_id", None)
+        listed = configured if isinstance(configured, list) else [configured]
+        for token in [self.tokenizer.eos_token_id, *listed]:
+            if token is not None and token not in ends:
+                ends.append(int(token))
+        return tuple(ends)
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills short rows; its value never matters, since it is masked."""
+        pad = self.tokenizer.pad_token_id
+        return int(pad) if pad is not None else (self.eos_ids[0] if self.eos_ids else 0)
+
+    def to_cpu(self, reason: BaseException) -> None:
+        """Move to the CPU because the accelerator failed, and warn once."""
+        _warn_cpu(self.device, reason)
+        self.model.to(torch.device("cpu"))  # type: ignore[arg-type]
+        self.device = torch.device("cpu")
+
+
+def device_failed(error: BaseException) -> bool:
+    """Whether `error` says that an accelerator is absent, broken or out of memory."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    # torch reports an absent or broken driver as an AssertionError or a plain RuntimeError
+    text = str(error)
+    named = any(word in text for word in ("CUDA", "cuda", "HIP", "NVIDIA", "MPS", "cuBLAS"))
+    return isinstance(error, (RuntimeError, AssertionError)) and named
+
+
+def _warn_cpu(device: torch.device, reason: BaseException) -> None:
+    first_line = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
+    warnings.warn(
+        f"{device} cannot do the work ({first_line}); going on with the CPU", DeviceWarning, 3
+    )
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """sha256 over all tensors of a model in memory: equal before and after means untouched."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        plain = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(plain.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
