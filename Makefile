@@ -1,6 +1,7 @@
 # make demo   everything in one go: .venv, install, train, route, blend, evaluate, report
 # make test   all the tests, the slow ones included
 # make lint   ruff and mypy
+# make pocket the base that the package ships, from text
 #
 # PYTHON picks the interpreter; TORCH says what pip installs for torch, with options if need be.
 
@@ -9,8 +10,9 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 RUN := $(VENV)/bin
 DEMO_OUT ?= demo-out
+MINUTES ?= 120
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint clean pocket
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -40,6 +42,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(RUN)/python -m pip install -c constraints.txt -e '.[dev]'
 	touch $@
+
+# Hours on two cores. CORPUS is a folder with the texts that tools/pocket/corpus.py names.
+pocket: $(VENV)/.installed-dev
+	@test -d "$(CORPUS)" || { echo "Say where the texts are: make pocket CORPUS=FOLDER" >&2; exit 2; }
+	$(RUN)/python tools/pocket/corpus.py --corpus "$(CORPUS)" --work build/pocket
+	$(RUN)/python tools/pocket/pretrain.py --work build/pocket --minutes $(MINUTES)
+	$(RUN)/python tools/pocket/publish.py --work build/pocket --into src/loramix/pocket/base
 
 clean:
 	rm -rf $(VENV) $(DEMO_OUT)

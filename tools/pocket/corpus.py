@@ -29,11 +29,11 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 FILES: dict[str, tuple[str, float, float]] = {  # source → file, share of the tokens, MB to read
-    "books": ("books.txt.zst", 0.14, 24.0),
-    "stories": ("stories_children.txt.zst", 0.06, 2.0),
-    "python": ("python_code.txt.zst", 0.06, 5.0),
-    "tldr": ("tldr_pages.txt.zst", 0.04, 4.0),
-    "peps": ("python_peps.txt.zst", 0.03, 4.0),
+    "books": ("books.txt.zst", 0.09, 24.0),
+    "stories": ("stories_children.txt.zst", 0.05, 2.0),
+    "python": ("python_code.txt.zst", 0.03, 5.0),
+    "tldr": ("tldr_pages.txt.zst", 0.02, 4.0),
+    "peps": ("python_peps.txt.zst", 0.02, 4.0),
 }
 GENERATED_MB = 30.0
 

@@ -30,7 +30,7 @@ SHAPE = {
 TOKENS_PER_STEP = 4096
 SHORT = 256  # most sequences; every eighth step has CONTEXT
 WARM, COOL = 0.01, 0.45  # shares of the time spent warming up and cooling down
-MUON_RATE, ADAM_RATE = 0.02, 4e-3
+MUON_RATE, ADAM_RATE = 0.01, 3e-3
 
 
 def make_model(vocabulary: int) -> LlamaForCausalLM:
@@ -41,6 +41,53 @@ def make_model(vocabulary: int) -> LlamaForCausalLM:
     )  # fmt: skip
     # attention as plain matrix products: the fused CPU kernel's backward is three times slower
     return LlamaForCausalLM._from_config(config, attn_implementation="eager")
+
+
+@torch.no_grad()
+def wire_lookback(model: LlamaForCausalLM) -> None:
+    """Starts the model with an induction circuit: "what came after this token before?"
+
+    A model this small, on this few tokens, does not find the circuit by itself (docs/log.md), and
+    without it can neither copy an aspect from a review nor answer from a passage. So it is born
+    with one, as plain weights that training is free to change (Olsson et al. 2022, "In-context
+    Learning and Induction Heads", describe it in trained models):
+
+    - layer 0, head 0 looks at the token before. Query and key come from a constant that every
+      embedding carries in dimension 0; rotated by RoPE, their product peaks at distance 1. It
+      writes that token's first 64 content dimensions into 64 dimensions kept free for it.
+    - layer 1, head 0 matches the token here (query) with the tokens after which others stand
+      (key), in rotary pairs so slow that distance hardly matters, and writes the content of what
+      stood there to where the tied head reads it.
+    """
+    config = model.config
+    size = config.hidden_size // config.num_attention_heads
+    half, scale = size // 2, config.initializer_range
+    content, free = slice(1, 1 + size), slice(128, 128 + size)
+    embedding = model.model.embed_tokens.weight
+    constant = 4.0
+    embedding[:, 0] = constant * scale
+    embedding[:, free] = 0.0
+    previous, match = model.model.layers[0].self_attn, model.model.layers[1].self_attn
+    pairs = torch.arange(8)
+    theta = 10_000.0 ** (-pairs / half)
+    gain = 6.5 / constant
+    for layer in model.model.layers:  # nothing else writes at first, so that the circuit is clear
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    for head in (previous, match):
+        for projection in (head.q_proj, head.k_proj, head.v_proj):
+            projection.weight[:size] = 0.0
+    previous.q_proj.weight[pairs, 0] = gain
+    previous.k_proj.weight[pairs, 0] = gain * theta.cos()
+    previous.k_proj.weight[pairs + half, 0] = gain * theta.sin()
+    previous.v_proj.weight[:size, content] = torch.eye(size)
+    previous.o_proj.weight[free, :size] = torch.eye(size) * scale
+    slow = torch.cat([torch.arange(half // 2, half), torch.arange(size - half // 2, size)])
+    dims = torch.arange(len(slow))
+    match.q_proj.weight[slow, content.start + dims] = 1.6
+    match.k_proj.weight[slow, free.start + dims] = 1.6
+    match.v_proj.weight[:size, content] = torch.eye(size)
+    match.o_proj.weight[content, :size] = torch.eye(size) * scale * 4
 
 
 class Streams:
@@ -92,13 +139,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=90.0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--save-every", type=float, default=240.0, help="seconds")
+    parser.add_argument("--save-every", type=float, default=120.0, help="seconds")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(args.work / "tokenizer")
-    model = make_model(len(tokenizer)).to(device)
+    model = make_model(len(tokenizer))
+    wire_lookback(model)
+    model.to(device)
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     muon = torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.01, momentum=0.95)

@@ -253,11 +253,37 @@ def chat(rng: random.Random) -> str:
     return "".join(turns)
 
 
+_ANY = (*words.ASPECTS, *words.THINGS, *words.CITIES, *words.FIRST, *words.COLORS, *words.JOBS,
+        *words.ANIMALS, *words.GOODS, *words.HOBBIES, *words.PRODUCTS, *words.COMPANIES)  # fmt: skip
+
+
+def _any(rng: random.Random) -> str:
+    return rng.choice(_ANY) if rng.random() < 0.8 else str(rng.randint(2, 2000))
+
+
+def lookup(rng: random.Random) -> str:
+    """Words or pairs, and then the same again in another order: nothing but looking back helps."""
+    form, n = rng.random(), rng.randint(3, 9)
+    again = rng.choice(("\n", ". Again: ", " | ", ". "))
+    if form < 0.5:
+        items = [_any(rng) for _ in range(n)]
+        gap = rng.choice((", ", " ", "; ", " and "))
+        return again.join(gap.join(items) for _ in range(2))
+    joint = rng.choice((": ", " is ", " has ", " = ", " -> ", " likes "))
+    gap = rng.choice((", ", "; ", ". ", "\n"))
+    keys = rng.sample(_ANY, n)
+    pairs = [f"{key}{joint}{_any(rng)}" for key in keys]
+    first = gap.join(pairs)
+    rng.shuffle(pairs)
+    return first + again + gap.join(pairs)
+
+
 KINDS: dict[str, tuple[Callable[[random.Random], str], float]] = {  # maker, share of the tokens
-    "messages": (message, 0.15),
-    "critics": (critic, 0.06),
-    "arithmetic": (arithmetic, 0.16),
-    "functions": (functions, 0.09),
-    "passages": (passage, 0.15),
-    "chat": (chat, 0.06),
+    "messages": (message, 0.18),
+    "critics": (critic, 0.05),
+    "arithmetic": (arithmetic, 0.15),
+    "functions": (functions, 0.10),
+    "passages": (passage, 0.18),
+    "chat": (chat, 0.07),
+    "lookups": (lookup, 0.06),
 }

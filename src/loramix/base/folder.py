@@ -72,6 +72,12 @@ def check_folder(id: str, folder: Path) -> dict[str, Any]:
     def refuse(what: str, **more: Any) -> NoReturn:
         raise BaseError(what, given=folder if str(folder) == id else f"{id} ({folder})", **more)
 
+    if not folder.is_dir() and id == "pocket":
+        refuse(
+            "The pocket base is not part of this checkout.",
+            expected="its files, as `make pocket` puts them there",
+            hint="run `make pocket CORPUS=FOLDER` (tools/pocket/README.md), or name another base",
+        )
     if not folder.is_dir():
         refuse("The base is not a folder.", expected="a folder with config.json")
     names = {entry.name for entry in folder.iterdir()}
