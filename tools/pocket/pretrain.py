@@ -36,7 +36,7 @@ MUON_RATE, ADAM_RATE = 0.01, 3e-3
 def make_model(vocabulary: int) -> LlamaForCausalLM:
     """A fresh Llama of the pocket shape."""
     config = LlamaConfig(
-        vocab_size=vocabulary, tie_word_embeddings=True, max_position_embeddings=CONTEXT,
+        vocab_size=vocabulary, tie_word_embeddings=False, max_position_embeddings=CONTEXT,
         bos_token_id=1, eos_token_id=2, pad_token_id=0, **SHAPE,
     )  # fmt: skip
     # attention as plain matrix products: the fused CPU kernel's backward is three times slower
@@ -54,19 +54,26 @@ def wire_lookback(model: LlamaForCausalLM) -> None:
 
     - layer 0, head 0 looks at the token before. Query and key come from a constant that every
       embedding carries in dimension 0; rotated by RoPE, their product peaks at distance 1. It
-      writes that token's first 64 content dimensions into 64 dimensions kept free for it.
+      writes that token's content (its dimensions from 1 on, as many as a head has) into
+      dimensions kept free for it.
     - layer 1, head 0 matches the token here (query) with the tokens after which others stand
       (key), in rotary pairs so slow that distance hardly matters, and writes the content of what
-      stood there to where the tied head reads it.
+      stood there into other free dimensions, where the head of the model reads it.
+
+    Embeddings start large, so that Adam's steps of a fixed size do not carry them away from the
+    circuit; the head of the model starts with nothing but the circuit's answer.
     """
     config = model.config
     size = config.hidden_size // config.num_attention_heads
-    half, scale = size // 2, config.initializer_range
-    content, free = slice(1, 1 + size), slice(128, 128 + size)
-    embedding = model.model.embed_tokens.weight
-    constant = 4.0
+    half = size // 2
+    content, seen, answer = (slice(at, at + size) for at in (1, 128, 192))
+    embedding, head = model.model.embed_tokens.weight, model.lm_head.weight
+    constant, scale = 4.0, 0.5
+    embedding.normal_(std=scale)
     embedding[:, 0] = constant * scale
-    embedding[:, free] = 0.0
+    embedding[:, seen] = embedding[:, answer] = 0.0
+    head.zero_()
+    head[:, answer] = embedding[:, content] * 0.1 / scale
     previous, match = model.model.layers[0].self_attn, model.model.layers[1].self_attn
     pairs = torch.arange(8)
     theta = 10_000.0 ** (-pairs / half)
@@ -74,20 +81,19 @@ def wire_lookback(model: LlamaForCausalLM) -> None:
     for layer in model.model.layers:  # nothing else writes at first, so that the circuit is clear
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
-    for head in (previous, match):
-        for projection in (head.q_proj, head.k_proj, head.v_proj):
+    for attention in (previous, match):
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
             projection.weight[:size] = 0.0
+        attention.v_proj.weight[:size, content] = torch.eye(size)
     previous.q_proj.weight[pairs, 0] = gain
     previous.k_proj.weight[pairs, 0] = gain * theta.cos()
     previous.k_proj.weight[pairs + half, 0] = gain * theta.sin()
-    previous.v_proj.weight[:size, content] = torch.eye(size)
-    previous.o_proj.weight[free, :size] = torch.eye(size) * scale
+    previous.o_proj.weight[seen, :size] = torch.eye(size) * scale
     slow = torch.cat([torch.arange(half // 2, half), torch.arange(size - half // 2, size)])
     dims = torch.arange(len(slow))
     match.q_proj.weight[slow, content.start + dims] = 1.6
-    match.k_proj.weight[slow, free.start + dims] = 1.6
-    match.v_proj.weight[:size, content] = torch.eye(size)
-    match.o_proj.weight[content, :size] = torch.eye(size) * scale * 4
+    match.k_proj.weight[slow, seen.start + dims] = 1.6
+    match.o_proj.weight[answer, :size] = torch.eye(size) * scale
 
 
 class Streams:
@@ -148,8 +154,9 @@ def main() -> None:
     model = make_model(len(tokenizer))
     wire_lookback(model)
     model.to(device)
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    named = list(model.named_parameters())
+    others = [p for n, p in named if p.ndim != 2 or "embed" in n or "lm_head" in n]
+    matrices = [p for n, p in named if all(p is not other for other in others)]
     muon = torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.01, momentum=0.95)
     adam = torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0)
     streams = Streams(args.work, np.random.default_rng(0))

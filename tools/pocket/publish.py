@@ -23,7 +23,7 @@ tags: [llama, tiny, loramix]
 # pocket
 
 The small base that loramix ships: a Llama shape of {millions:.1f}M parameters ({width} wide,
-{layers} layers, {heads} heads, tied embeddings), context {context}, a byte-level BPE of
+{layers} layers, {heads} heads), context {context}, a byte-level BPE of
 {vocabulary:,} tokens with single digits and a chat template. It loads with `AutoModelForCausalLM`
 and `AutoTokenizer` and no custom code. It is a base to put LoRA skills on and nothing else: it
 knows little, and alone it answers no request.

@@ -161,7 +161,7 @@ class TrainModule(nn.Module):
     def _checkpoint(self) -> None:
         self.mixed.activation_checkpointing_enable({"use_reentrant": False})
         # Only the older, reentrant kind needs gradients from the embeddings on.
-        self.base.disable_input_require_grads()
+        self.base.disable_input_require_grads()  # type: ignore[no-untyped-call]
         self._again = [m for m in self.base.modules() if hasattr(m, "gradient_checkpointing")]
         base: Any = self.base
         if hasattr(base, "activation_checkpointing_disable"):

@@ -132,7 +132,9 @@ def draw_message(
     aspects = rng.sample(pool(words.ASPECTS, split), good + bad)
     opinions = [True] * good + [False] * bad
     rng.shuffle(opinions)
-    clauses, praised, blamed = [], [], []
+    clauses: list[str] = []
+    praised: list[str] = []
+    blamed: list[str] = []
     for aspect, liked in zip(aspects, opinions, strict=True):
         (praised if liked else blamed).append(aspect)
         template = rng.choice(pool(PRAISE if liked else BLAME, split))
