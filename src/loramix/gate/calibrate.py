@@ -12,7 +12,8 @@ from torch import Tensor
 from loramix.mix import Policy
 
 MAX_REFUSED = 0.03  # of the prompts that do need a skill, how many may fall back to the base
-_RANGE = (0.25, 8.0)  # a temperature outside says that there was nothing to calibrate on
+SLACK = 0.02
+_RANGE = (1.0, 8.0)  # never sharper than fitted: held-out prompts are of the fitted kinds
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
@@ -49,8 +50,8 @@ def fit_policy(scores: Tensor, targets: Tensor) -> Policy:
 
     `blend_threshold` parts prompts that need one skill from those that need two, by the
     second skill's share; `none_threshold` parts prompts of no skill from the others, by the
-    score of `base`, and refuses at most 3 % of these. Both are thresholds of the best balanced
-    accuracy; where nothing was given to fit one on, it keeps the policy's default.
+    score of `base`, and refuses at most 3 % of these. Both part best by balanced accuracy, as near
+    to the policy's defaults as that allows.
 
     Args:
         scores: [N, K + 1], rows sum to 1.
@@ -60,38 +61,40 @@ def fit_policy(scores: Tensor, targets: Tensor) -> Policy:
     needed = (targets[:, :-1] > 0.05).sum(1)
     shares = scores[:, :-1] / scores[:, :-1].sum(1, keepdim=True).clamp_min(1e-9)
     second = shares.topk(2, dim=1).values[:, 1] if shares.shape[1] > 1 else shares[:, 0] * 0
-    blend = best_threshold(second[needed == 1].tolist(), second[needed == 2].tolist())
     skilled, none = scores[needed > 0, -1].tolist(), scores[needed == 0, -1].tolist()
-    refuse = best_threshold(skilled, none, MAX_REFUSED)
     return Policy(
-        # A share of one half is the most that a second skill can have.
-        blend_threshold=default.blend_threshold if blend is None else min(max(blend, 0.05), 0.45),
-        none_threshold=default.none_threshold if refuse is None else min(max(refuse, 0.2), 0.9),
+        blend_threshold=best_threshold(
+            second[needed == 1].tolist(), second[needed == 2].tolist(), default.blend_threshold
+        ),
+        none_threshold=best_threshold(skilled, none, default.none_threshold, MAX_REFUSED),
     )
 
 
 def best_threshold(
-    below: Sequence[float], above: Sequence[float], max_wrong: float = 1.0
-) -> float | None:
-    """The threshold of the best balanced accuracy: `below` under it, `above` from it on.
+    below: Sequence[float], above: Sequence[float], prefer: float, max_wrong: float = 1.0
+) -> float:
+    """A threshold that parts two lists: `below` under it, `above` from it on.
 
     Args:
         below: values that should be under the threshold.
         above: values that should reach it.
+        prefer: of all thresholds that part about as well as the best one (balanced accuracy
+            within 2 points) the nearest to this is taken. Held-out prompts often part perfectly
+            at any of a wide range; what users write then needs the room on both sides.
         max_wrong: how much of `below` may reach it all the same.
 
     Returns:
-        The middle of the widest best gap, or None if one of the lists is empty.
+        The threshold; `prefer` if one of the lists is empty, or nothing is allowed.
     """
     if not below or not above:
-        return None
+        return prefer
     low, high = torch.tensor(below), torch.tensor(above)
     values = sorted({0.0, 1.0, *below, *above})
-    best, found = (-1.0, 0.0), 1.0
-    for left, right in itertools.pairwise(values):
-        middle = (left + right) / 2
-        wrong = float((low >= middle).float().mean())
-        balanced = (1 - wrong + float((high >= middle).float().mean())) / 2
-        if wrong <= max_wrong and (balanced, right - left) > best:
-            best, found = (balanced, right - left), middle
-    return found
+    found: list[tuple[float, float]] = []
+    for threshold in [prefer, *((a + b) / 2 for a, b in itertools.pairwise(values))]:
+        wrong = float((low >= threshold).float().mean())
+        if wrong <= max_wrong:
+            found.append(((1 - wrong + float((high >= threshold).float().mean())) / 2, threshold))
+    best = max((balanced for balanced, _ in found), default=0.0)
+    good = [threshold for balanced, threshold in found if balanced >= best - SLACK]
+    return min(good, key=lambda threshold: abs(threshold - prefer), default=prefer)

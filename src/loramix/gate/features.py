@@ -123,7 +123,8 @@ class FeatureExtractor:
     def _tokens(self, pieces: Sequence[Sequence[str]]) -> list[tuple[list[int], list[int]]]:
         """For each prompt its token ids, and for each token the piece that it comes from."""
         flat = [piece for own in pieces for piece in own]
-        encoded = iter(self._tokenizer(flat, add_special_tokens=False, verbose=False)["input_ids"])
+        ids_of = self._tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else []
+        encoded = iter(ids_of)
         out = []
         for own in pieces:
             ids: list[int] = []
