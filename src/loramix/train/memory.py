@@ -23,7 +23,7 @@ from loramix.train.module import TrainModule
 from loramix.train.schedule import Schedule, completion_tokens
 
 MIB = 1 << 20
-_SLACK = 1.2  # what passes between layers, and what allocators keep
+_SLACK = 1.3  # what passes between layers, and what allocators keep
 _GROUND = 64 * MIB  # Python and torch themselves, from the first step on
 _LOGIT_BYTES = 14  # a logit in the head's dtype, as float32, its softmax and its gradient
 
