@@ -1,0 +1,105 @@
+"""`loramix train`: skills of a YAML come into a library with their scores and a gate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loramix.answers import METRICS, score_answers
+from loramix.commands.train import train
+from loramix.errors import AdapterMismatchError, DataError, UnknownSkillError
+from loramix.library import Library
+from tiny_base import save_base
+
+YAML = """
+base: base
+library: library
+skills:
+  cats:
+    description: about cats
+    data: {path: cats.jsonl}
+    prompt: "{q}"
+    completion: "{a}"
+    lora: {r: 4}
+  dogs:
+    data: {path: dogs.jsonl}
+    prompt: "{q}"
+    completion: "{a}"
+    metric: f1
+train: {max_steps: 4, batch_size: 8, lr: 0.01, eval_every: 2, bf16: false}
+evaluation: {examples: 4, max_new_tokens: 4}
+gate: {memory: 20, features: words, policy: blend}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A YAML over two small files and a tiny base."""
+    save_base(tmp_path / "base", max_position_embeddings=256)
+    for word in ("cat", "dog"):
+        rows = [{"q": f"{word} number {i}", "a": f"{word}{i % 3}"} for i in range(40)]
+        (tmp_path / f"{word}s.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "config.yaml").write_text(YAML)
+    return tmp_path / "config.yaml"
+
+
+def test_skills_scores_and_gate_come_into_one_library(config: Path) -> None:
+    result = train(config)
+    assert list(result["skills"]) == ["cats", "dogs"]
+    cats = result["skills"]["cats"]
+    assert {"base", "skill", "routed", "gain", "dev_loss", "steps", "seconds"} <= set(cats)
+    assert cats["scored_on"] == "dev"
+    library = Library.open(result["library"])
+    assert library.skills["cats"].card.description == "about cats"
+    assert library.skills["cats"].memory().shape[0] <= 20
+    stored = library.gate()
+    assert stored is not None
+    assert stored[1]["policy"]["kind"] == "blend"
+    assert {path.name for path in Path(result["training"]).iterdir()} == {
+        "losses.json",
+        "losses.png",
+    }
+
+    before = (library.skills["dogs"].path / "adapter_model.safetensors").read_bytes()
+    again = train(config, skills=["cats"])
+    assert list(again["skills"]) == ["cats"]
+    assert again["gate"]["skills"] == ["cats", "dogs"]
+    assert again["generation"] == result["generation"] + 1
+    dogs = Library.open(result["library"]).skills["dogs"]
+    assert (dogs.path / "adapter_model.safetensors").read_bytes() == before
+
+    save_base(config.parent / "base", max_position_embeddings=256, seed=1)
+    with pytest.raises(AdapterMismatchError):
+        train(config)
+
+
+def test_what_cannot_be_trained_is_said_before_anything_is_written(config: Path) -> None:
+    with pytest.raises(UnknownSkillError, match="did you mean 'cats'"):
+        train(config, skills=["cat"])
+    with (config.parent / "dogs.jsonl").open("a") as file:
+        file.write("\n{broken")
+    with pytest.raises(DataError, match="41"):
+        train(config)
+    assert not (config.parent / "library").exists()
+    assert not (config.parent / "library-training").exists()
+
+
+@given(st.sampled_from(sorted(METRICS)), st.text(max_size=20), st.text(max_size=20))
+def test_scores_are_shares_and_1_for_the_expected_answer(
+    metric: str, expected: str, given: str
+) -> None:
+    score, same = score_answers(metric, [expected] * 2, [given, expected])
+    assert 0 <= score <= 1
+    assert same == 1 or metric == "number"
+
+
+def test_metrics_see_what_they_are_for() -> None:
+    assert METRICS["exact"]("Paris", " the paris. ") == 1
+    assert METRICS["f1"]("in Paris", "Paris") == pytest.approx(2 / 3)
+    assert METRICS["rouge_l"]("one two three", "one three two") == pytest.approx(2 / 3)
+    assert METRICS["number"]("#### 1,200", "so it is 1200.0") == 1
+    assert METRICS["number"]("12", "none") == 0
