@@ -170,20 +170,16 @@ def test_the_same_result_gives_the_same_page(result: dict[str, Any], page: str) 
     assert render_report(result) == page
 
 
-def test_writing_makes_the_folder_and_leaves_one_file(
-    result: dict[str, Any], tmp_path: Path
-) -> None:
-    path = write_report(result, tmp_path / "new" / "report.html")
+def test_writing_makes_the_folder_and_leaves_one_file(tmp_path: Path) -> None:
+    path = write_report({"title": "A run"}, tmp_path / "new" / "report.html")
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
 
 
-def test_a_place_that_cannot_be_written_is_said_clearly(
-    result: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_place_that_cannot_be_written_is_said_clearly(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="report"):
-        write_report(result, tmp_path / "file" / "report.html")
+        write_report({"title": "A run"}, tmp_path / "file" / "report.html")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def skill_jobs(settings: DemoSettings, seed: int) -> list[SkillJob]:
 
 
 def gate_examples(split: Split, count: int, seed: int) -> list[RoutedExample]:
-    """Prompts whose needs are known: `count` of each skill, of none, and of all composites.
+    """Prompts whose needs are known: `count` of each skill, of none, and of each composite.
 
     The order is random, so that any part of the list is a fair sample.
     """
@@ -38,7 +38,7 @@ def gate_examples(split: Split, count: int, seed: int) -> list[RoutedExample]:
     ]
     routed += [RoutedExample(example.prompt) for example in NONE.examples(split, count, seed)]
     for composite in COMPOSITES.values():
-        for example in composite.examples(split, max(1, count // len(COMPOSITES)), seed):
+        for example in composite.examples(split, count, seed):
             routed.append(RoutedExample(example.prompt, example.meta["skills"]))
     random.Random(seed).shuffle(routed)
     return routed

@@ -17,7 +17,7 @@ class DemoSettings:
         train_examples, dev_examples: of each skill.
         train: how the five skills are trained, together in one run.
         lora: the shape of each adapter.
-        gate_prompts: of each skill, to fit the gate; as many of none of them, and of composites.
+        gate_prompts: of each skill, to fit the gate; as many of none, and of each composite.
         memory: prompts of each skill whose features the library keeps.
         base_examples: held-out examples of each skill for the base alone.
         test_examples: held-out examples of each skill, with its adapter and routed.

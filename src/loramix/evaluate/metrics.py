@@ -80,12 +80,12 @@ def classification(
         names: all classes, in the order of the table's rows (truth) and columns (predicted).
 
     Returns:
-        `accuracy`, `macro_f1` over the classes that occur, and `confusion`: `{"names": names,
-        "counts": [[…]]}`.
+        `accuracy`, `macro_f1` over the classes that are true of some item, and `confusion`:
+        `{"names": names, "counts": [[…]]}`.
     """
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-    occurring = [name for name in names if name in {*truth, *predicted}]
+    occurring = [name for name in names if name in truth]
     return {
         "accuracy": float(accuracy_score(truth, predicted)),
         "macro_f1": float(

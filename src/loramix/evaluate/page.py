@@ -166,7 +166,7 @@ A blend has to earn its place beside the single skills.</p>
 {%- endif %}
 {%- if training %}
 <h2>Training</h2>
-<p>Loss on the completions, step by step (smoothed), and on held-out examples (dark).
+<p>Loss on the completions, step by step (smoothed), and on held-out examples (dots).
 The base is frozen: its weights have the same hash before and after.</p>
 <div class="card">{{ plots.losses }}</div>
 <p class="note">{{ training_note }}</p>

@@ -99,7 +99,7 @@ def score_bars(skills: Mapping[str, Mapping[str, Any]], bar: float | None = None
 @_styled
 def heat_map(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """Where prompts of each skill (rows) were sent (columns), as shares of the row."""
-    figure, axes = _figure(4.6, 4.0)
+    figure, axes = _figure(4.0, 4.0)
     for y, row in enumerate(counts):
         total = sum(row)
         for x, count in enumerate(row):
@@ -206,7 +206,7 @@ def _square(x: int, y: int, color: str, alpha: float) -> Any:
     )
 
 
-def _smooth(values: Sequence[float], weight: float = 0.92) -> list[float]:
+def _smooth(values: Sequence[float], weight: float = 0.8) -> list[float]:
     """Exponential moving average, corrected for its start (Kingma and Ba 2015)."""
     smoothed, average = [], 0.0
     for step, value in enumerate(values, 1):
