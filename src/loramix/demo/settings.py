@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from loramix.adapter import LoraSettings
 from loramix.config import TrainConfig
 
+# On a base this small q and v alone leave too little to learn with.
+MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
 
 @dataclass(frozen=True)
 class DemoSettings:
@@ -27,14 +30,16 @@ class DemoSettings:
     """
 
     base: str = "pocket"
-    train_examples: int = 3000
+    train_examples: int = 1500
     dev_examples: int = 100
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            epochs=3.0, lr=4e-3, batch_size=16, eval_every=100, patience=0, max_length=256
+            epochs=2.0, lr=4e-3, batch_size=16, eval_every=100, patience=0, max_length=256
         )
     )
-    lora: LoraSettings = field(default_factory=lambda: LoraSettings.model_validate({}))
+    lora: LoraSettings = field(
+        default_factory=lambda: LoraSettings.model_validate({"target_modules": list(MATRICES)})
+    )
     gate_prompts: int = 600
     memory: int = 400
     base_examples: int = 60

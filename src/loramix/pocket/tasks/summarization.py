@@ -23,8 +23,8 @@ TL;DR
 ~Write a [short/brief/one-line] [summary/digest] of the following {kind}.
 What did the [customer/writer] like and what went wrong?
 ~Only give me one line of summary.
-~Make a [digest/summary] of this {kind}.
 What are the main points of this {kind}?
+~Make a [digest/summary] of this {kind}.
 ~List what was praised and what went wrong in this {kind}.
 Summary of this {kind}
 ~Give the gist of this {kind} [in one line/briefly].
