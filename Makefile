@@ -10,7 +10,8 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 RUN := $(VENV)/bin
 DEMO_OUT ?= demo-out
-MINUTES ?= 120
+MINUTES ?= 68
+PROCESSES ?= 2
 
 .PHONY: demo test lint clean pocket
 .DELETE_ON_ERROR:
@@ -43,11 +44,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(RUN)/python -m pip install -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Hours on two cores. CORPUS is a folder with the texts that tools/pocket/corpus.py names.
+# An hour or two, one process for each core. CORPUS is a folder with the texts that tools/pocket/corpus.py names.
 pocket: $(VENV)/.installed-dev
 	@test -d "$(CORPUS)" || { echo "Say where the texts are: make pocket CORPUS=FOLDER" >&2; exit 2; }
 	$(RUN)/python tools/pocket/corpus.py --corpus "$(CORPUS)" --work build/pocket
-	$(RUN)/python tools/pocket/pretrain.py --work build/pocket --minutes $(MINUTES)
+	$(RUN)/torchrun --nproc-per-node $(PROCESSES) tools/pocket/pretrain.py --work build/pocket \
+	  --minutes $(MINUTES)
 	$(RUN)/python tools/pocket/publish.py --work build/pocket --into src/loramix/pocket/base
 
 clean:

@@ -459,7 +459,10 @@ def test_a_device_that_fails_gives_way_to_the_cpu_with_one_warning(place: Path) 
     )
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["text"] is not None
-    assert ended.stderr.lower().count("cuda") >= 1
+    warned = [line for line in ended.stderr.splitlines() if line.startswith("Warning: ")]
+    assert len(warned) == 1, ended.stderr
+    assert "cuda" in warned[0].lower()
+    assert "frozen.py" not in ended.stderr, "a user is not shown a place in the code"
     assert "Traceback" not in ended.stderr
 
 

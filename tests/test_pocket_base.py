@@ -48,6 +48,37 @@ def test_the_schedule_rises_stays_and_ends_at_nothing(pretrain) -> None:
     assert pretrain.rate(1.0) == 0.0
 
 
+def test_what_can_be_known_counts_in_full_and_what_chance_drew_a_tenth(pretrain) -> None:
+    import corpus
+    import text
+
+    plain, spans = corpus.unmark(f"7 + 5 = {text.known('12')}, 9 - 2 = {text.known('7')}")
+    assert plain == "7 + 5 = 12, 9 - 2 = 7"
+    assert [plain[a:b] for a, b in spans] == ["12", "7"]
+    documents = [f"7 + 5 = {text.known('12')}", "7 + 5 = 12"]
+    tokenizer = corpus.make_tokenizer(documents * 50)
+    ids, counts = corpus.encode(tokenizer, documents)
+    assert len(ids) == len(counts)
+    marked, unmarked = counts.reshape(2, -1)
+    assert tokenizer.decode(ids[: len(marked)][marked == corpus.KNOWN][:-1]).strip() == "12"
+    assert set(marked) == {corpus.DRAWN, corpus.KNOWN}
+    assert set(unmarked[1:]) == {corpus.PLAIN}
+
+
+def test_every_kind_of_text_marks_something_that_can_be_known(pretrain) -> None:
+    import random
+
+    import corpus
+    import text
+
+    rng = random.Random(0)
+    for kind, (make, _) in text.KINDS.items():
+        texts = [make(rng) for _ in range(20)]
+        spans = [corpus.unmark(document)[1] for document in texts]
+        assert any(spans), kind
+        assert all(a < b for found in spans for a, b in found)
+
+
 @pytest.mark.skipif(
     not (pocket_path() / "config.json").exists(), reason="the pocket base is not built"
 )

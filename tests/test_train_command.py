@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loramix.answers import METRICS, score_answers
 from loramix.commands.train import train
-from loramix.errors import AdapterMismatchError, DataError, UnknownSkillError
+from loramix.errors import AdapterMismatchError, ConfigError, DataError, UnknownSkillError
 from loramix.library import Library
 from tiny_base import save_base
 
@@ -80,6 +80,11 @@ def test_skills_scores_and_gate_come_into_one_library(config: Path) -> None:
 def test_what_cannot_be_trained_is_said_before_anything_is_written(config: Path) -> None:
     with pytest.raises(UnknownSkillError, match="did you mean 'cats'"):
         train(config, skills=["cat"])
+    text = config.read_text()
+    config.write_text(text.replace("features: words", "features: embeddings/meen"))
+    with pytest.raises(ConfigError, match="meen"):
+        train(config)
+    config.write_text(text)
     with (config.parent / "dogs.jsonl").open("a") as file:
         file.write("\n{broken")
     with pytest.raises(DataError, match="41"):

@@ -22,7 +22,8 @@ class _Commands(TyperGroup):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             try:
-                return super().main(*args, **kwargs)
+                with console.plain_warnings():
+                    return super().main(*args, **kwargs)
             finally:
                 sys.stdout.flush()  # what cannot be written is told here, not at exit
         except (Exception, KeyboardInterrupt) as error:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
@@ -149,6 +150,29 @@ def read_line(ask: str) -> str | None:
         return input(ask)
     except EOFError:
         return None
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Inside, a warning of ours is one line for people, without the place in the code."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if category.__module__.partition(".")[0] == "loramix":
+                sys.stderr.write(f"Warning: {message}\n")
+            else:
+                before(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield
 
 
 def _silence_stdout() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
-from unittest.mock import patch
 
 
 @contextlib.contextmanager
@@ -19,11 +18,13 @@ def lean_imports() -> Iterator[None]:
     """Inside, transformers is imported without SciPy and without garbage collection."""
     collecting = gc.isenabled()
     gc.disable()
-    try:
-        import transformers.utils
+    import transformers.utils
 
-        with patch.object(transformers.utils, "is_scipy_available", lambda: False):
-            yield
+    asked = transformers.utils.is_scipy_available
+    transformers.utils.is_scipy_available = lambda: False
+    try:
+        yield
     finally:
+        transformers.utils.is_scipy_available = asked
         if collecting:
             gc.enable()

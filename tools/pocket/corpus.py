@@ -4,7 +4,8 @@
 
 Reads the permissive text (zstd, documents separated by a line `<|endofdoc|>`) and the text that
 text.py writes; trains a byte-level BPE on a sample of both; saves `tokenizer/` and one array of
-uint16 token ids for each source.
+uint16 token ids for each source, with an array of uint8 beside it: how much each counts in the
+loss, in percent.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +31,15 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 FILES: dict[str, tuple[str, float, float]] = {  # source → file, share of the tokens, MB to read
-    "books": ("books.txt.zst", 0.09, 24.0),
-    "stories": ("stories_children.txt.zst", 0.05, 2.0),
-    "python": ("python_code.txt.zst", 0.03, 5.0),
+    "books": ("books.txt.zst", 0.05, 12.0),
+    "stories": ("stories_children.txt.zst", 0.04, 2.0),
+    "python": ("python_code.txt.zst", 0.02, 4.0),
     "tldr": ("tldr_pages.txt.zst", 0.02, 4.0),
-    "peps": ("python_peps.txt.zst", 0.02, 4.0),
+    "peps": ("python_peps.txt.zst", 0.01, 2.0),
 }
-GENERATED_MB = 30.0
+GENERATED_MB = 40.0
+PLAIN, DRAWN, KNOWN = 100, 10, 100  # what a token counts: in the files, drawn by chance, known
+_MARKS = re.compile(f"([{text.KNOWN}{text.DRAWN}])")
 
 
 def read_documents(path: Path, megabytes: float, rng: random.Random) -> list[str]:
@@ -82,6 +86,46 @@ def make_tokenizer(sample: list[str]) -> PreTrainedTokenizerFast:
     return wrapped
 
 
+def unmark(document: str) -> tuple[str, list[tuple[int, int]]]:
+    """A document without its marks, and where its known parts begin and end."""
+    plain, spans, size, start = [], [], 0, 0
+    for part in _MARKS.split(document):
+        if part == text.KNOWN:
+            start = size
+        elif part == text.DRAWN:
+            spans.append((start, size))
+        else:
+            plain.append(part)
+            size += len(part)
+    return "".join(plain), spans
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerFast, documents: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The documents as one stream of ids, uint16 [tokens], and what each counts, uint8 [tokens]."""
+    ids_of, counts_of = [], []
+    for start in range(0, len(documents), 2000):
+        parted = [unmark(document) for document in documents[start : start + 2000]]
+        encoded = tokenizer(
+            [plain for plain, _ in parted], add_special_tokens=False, return_offsets_mapping=True
+        )
+        for (_, spans), ids, offsets in zip(
+            parted, encoded["input_ids"], encoded["offset_mapping"], strict=True
+        ):
+            counts = np.full(len(ids), DRAWN if spans else PLAIN, dtype=np.uint8)
+            ends = np.array([end for _, end in offsets])
+            for first, last in spans:
+                counts[(ends > first) & (ends <= last)] = KNOWN
+            body = ids[:-1] if ids and ids[-1] == 2 else ids
+            ids_of.append(np.array([1, *body, 2], dtype=np.uint16))
+            last_counts = counts[-1] if len(ids) else PLAIN
+            counts_of.append(
+                np.array([DRAWN, *counts[: len(body)], last_counts], dtype=np.uint8)
+            )
+    return np.concatenate(ids_of), np.concatenate(counts_of)
+
+
 def main() -> None:
     """Writes tokenizer, token streams and a list of what they are made of."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -108,20 +152,15 @@ def main() -> None:
         for document in documents:
             if room <= 0:
                 break
-            sample.append(document[:20_000])
+            sample.append(_MARKS.sub("", document[:20_000]))
             room -= len(sample[-1])
     tokenizer = make_tokenizer(sample)
     tokenizer.save_pretrained(args.work / "tokenizer")
     manifest = {}
     for name, (documents, share) in sources.items():
-        pieces = []
-        for start in range(0, len(documents), 2000):
-            encoded = tokenizer(documents[start : start + 2000], add_special_tokens=False)
-            for ids in encoded["input_ids"]:
-                body = ids[:-1] if ids and ids[-1] == 2 else ids
-                pieces.append(np.array([1, *body, 2], dtype=np.uint16))
-        stream = np.concatenate(pieces)
+        stream, counts = encode(tokenizer, documents)
         np.save(args.work / f"{name}.npy", stream)
+        np.save(args.work / f"{name}.counts.npy", counts)
         manifest[name] = {"share": share, "tokens": len(stream), "documents": len(documents)}
         print(f"{name}: {len(stream) / 1e6:.2f}M tokens", flush=True)
     (args.work / "streams.json").write_text(json.dumps(manifest, indent=1))

@@ -1,7 +1,8 @@
 """Pre-trains the pocket base on the streams that corpus.py wrote; resumes where it stopped.
 
-    python tools/pocket/pretrain.py --work build/pocket --minutes 90 --threads 2
+    torchrun --nproc-per-node 2 tools/pocket/pretrain.py --work build/pocket --minutes 60
 
+A process for each core is faster than two threads of one; without torchrun there is one process.
 The learning rate follows the share of the time that has passed, so that a run ends when it was
 meant to on whatever machine. Every few minutes a checkpoint and, beside it, a model folder that
 `AutoModelForCausalLM` loads are written.
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from corpus import CONTEXT
+from torch import distributed
 from torch.nn import functional as F
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -27,7 +29,7 @@ SHAPE = {
     "hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4,
     "num_key_value_heads": 4, "intermediate_size": 704,
 }  # fmt: skip
-TOKENS_PER_STEP = 4096
+TOKENS_PER_STEP = 8192
 SHORT = 256  # most sequences; every eighth step has CONTEXT
 WARM, COOL = 0.01, 0.45  # shares of the time spent warming up and cooling down
 MUON_RATE, ADAM_RATE = 0.01, 3e-3
@@ -102,18 +104,21 @@ class Streams:
     def __init__(self, work: Path, rng: np.random.Generator) -> None:
         manifest = json.loads((work / "streams.json").read_text())
         self.arrays = [np.load(work / f"{name}.npy", mmap_mode="r") for name in manifest]
+        self.counts = [np.load(work / f"{name}.counts.npy", mmap_mode="r") for name in manifest]
         shares = np.array([entry["share"] for entry in manifest.values()])
         self.shares, self.rng = shares / shares.sum(), rng
 
-    def batch(self, rows: int, length: int) -> torch.Tensor:
-        """[rows, length + 1] ids."""
+    def batch(self, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """[rows, length + 1] ids, and [rows, length] what each but the first counts."""
         picked = self.rng.choice(len(self.arrays), size=rows, p=self.shares)
-        out = []
+        out, counts = [], []
         for source in picked:
             array = self.arrays[source]
             start = int(self.rng.integers(0, len(array) - length - 1))
             out.append(torch.from_numpy(array[start : start + length + 1].astype(np.int64)))
-        return torch.stack(out)
+            count = self.counts[source][start + 1 : start + length + 1]
+            counts.append(torch.from_numpy(count.astype(np.float32)))
+        return torch.stack(out), torch.stack(counts)
 
 
 def rate(progress: float) -> float:
@@ -139,16 +144,33 @@ def export(model: LlamaForCausalLM, work: Path, folder: Path, report: dict[str, 
         old.rmdir()
 
 
+def average(parameters: list[torch.nn.Parameter], seconds: float) -> float:
+    """Gives every process the mean gradient, and returns the mean of `seconds`."""
+    if not distributed.is_initialized():
+        return seconds
+    grads = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([*(grad.flatten() for grad in grads), torch.tensor([seconds])])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for grad, part in zip(grads, flat.split([g.numel() for g in grads] + [1]), strict=False):
+        grad.copy_(part.view_as(grad))
+    return flat[-1].item()
+
+
 def main() -> None:
     """Trains until the time is up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=90.0)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--save-every", type=float, default=120.0, help="seconds")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1:
+        distributed.init_process_group("gloo")
+        os.sched_setaffinity(0, {rank % (os.cpu_count() or 1)})
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(args.work / "tokenizer")
     model = make_model(len(tokenizer))
@@ -159,7 +181,7 @@ def main() -> None:
     matrices = [p for n, p in named if all(p is not other for other in others)]
     muon = torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.01, momentum=0.95)
     adam = torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    streams = Streams(args.work, np.random.default_rng(0))
+    streams = Streams(args.work, np.random.default_rng(rank))
     state = {"step": 0, "seconds": 0.0, "tokens": 0, "loss": math.nan}
     checkpoint = args.work / "checkpoint.pt"
     if checkpoint.exists():
@@ -167,31 +189,37 @@ def main() -> None:
         model.load_state_dict(saved["model"])
         muon.load_state_dict(saved["muon"])
         adam.load_state_dict(saved["adam"])
-        streams.rng.bit_generator.state = saved["rng"]
         state = saved["state"]
+        streams.rng = np.random.default_rng([rank, state["step"]])
         print(f"resumed at step {state['step']}", flush=True)
 
-    def loss_of(ids: torch.Tensor) -> torch.Tensor:
+    def loss_of(ids: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device, dtype=torch.bfloat16):
             hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
             logits = model.lm_head(hidden)
-        return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+        losses = F.cross_entropy(
+            logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none"
+        )
+        return (losses * counts.flatten()).sum() / counts.sum()
 
     compiled = torch.compile(loss_of, dynamic=False)
     limit = args.minutes * 60
-    last_save = last_print = time.monotonic()
+    started = last_save = last_print = time.monotonic()
+    earlier, parameters = state["seconds"], list(model.parameters())
     log = (args.work / "losses.jsonl").open("a")
     while state["seconds"] < limit:
-        began = time.monotonic()
         length = CONTEXT if state["step"] % 8 == 7 else SHORT
-        ids = streams.batch(TOKENS_PER_STEP // length, length).to(device)
+        rows = TOKENS_PER_STEP // length // world
+        ids, counts = (part.to(device) for part in streams.batch(rows, length))
         factor = rate(state["seconds"] / limit)
         for optimizer, peak in ((muon, MUON_RATE), (adam, ADAM_RATE)):
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
-        loss = compiled(ids)
+        loss = compiled(ids, counts)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        # the same in all processes, so that they stop together
+        state["seconds"] = average(parameters, earlier + time.monotonic() - started)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         muon.step()
         adam.step()
         muon.zero_grad()
@@ -200,19 +228,17 @@ def main() -> None:
         smooth = state["loss"]
         state["loss"] = value if math.isnan(smooth) else 0.98 * smooth + 0.02 * value
         state["step"] += 1
-        state["tokens"] += ids[:, 1:].numel()
+        state["tokens"] += ids[:, 1:].numel() * world
         now = time.monotonic()
-        state["seconds"] += now - began
-        if now - last_print > 15:
+        if rank == 0 and now - last_print > 15:
             last_print = now
             log.write(json.dumps(state) + "\n")
             log.flush()
             print(json.dumps({**state, "speed": state["tokens"] / state["seconds"]}), flush=True)
-        if now - last_save > args.save_every or state["seconds"] >= limit:
+        if rank == 0 and (now - last_save > args.save_every or state["seconds"] >= limit):
             saved = {
                 "model": model.state_dict(), "muon": muon.state_dict(),
-                "adam": adam.state_dict(), "rng": streams.rng.bit_generator.state,
-                "state": dict(state),
+                "adam": adam.state_dict(), "state": dict(state),
             }  # fmt: skip
             torch.save(saved, checkpoint.with_suffix(".new"))
             os.replace(checkpoint.with_suffix(".new"), checkpoint)

@@ -39,12 +39,13 @@ in other words, and small talk in the chat format. No skill's prompt stands ther
 and none of the programs of the code task's test set stands there at all; a test holds that.
 
 ## How
-{tokens:.1f}M tokens in {steps:,} steps of {per_step:,}, {minutes:.0f} minutes on one CPU core
-beside other work, bf16 autocast. Muon for the matrices, AdamW for the rest; last training loss
-{loss:.2f} nats a token over the mixture above.
+{tokens:.1f}M tokens in {steps:,} steps of {per_step:,} (the first tenth of the time in smaller
+ones), {minutes:.0f} minutes on two CPU cores, bf16 autocast. Muon for the matrices, AdamW for the
+rest. Of the project's own text, what a reader could know from the words before it counts in full
+and the rest a tenth; last training loss {loss:.2f} nats a token, so weighted.
 
     python tools/pocket/corpus.py --corpus CORPUS --work build/pocket
-    python tools/pocket/pretrain.py --work build/pocket --minutes {asked:.0f} --threads 1
+    torchrun --nproc-per-node 2 tools/pocket/pretrain.py --work build/pocket --minutes {asked:.0f}
     python tools/pocket/publish.py --work build/pocket --into src/loramix/pocket/base
 
 ## Licence

@@ -5,6 +5,10 @@ answer: a message stands with a title, a rating or a reply, never with a label o
 stand as facts, never as a question with a marked answer; functions stand as code, never under
 an instruction, and the test set's programs do not stand here at all; passages stand with recaps
 in other words, never with a question.
+
+What a reader could know from what stands before it (a reply, a rating, a recap, a result) is
+marked with `known`, and counts in full when the base learns; names and numbers that chance drew
+hardly count, since nothing about them can be learnt.
 """
 
 from __future__ import annotations
@@ -17,6 +21,13 @@ from loramix.pocket.tasks import math, messages, programs, qa
 from loramix.pocket.words import SPLITS, phrases
 
 USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "</s>"
+KNOWN, DRAWN = "\x0e", "\x0f"  # where a part that can be known begins, and where it ends
+
+
+def known(text: str) -> str:
+    """Marks what follows from the text before it."""
+    return f"{KNOWN}{text}{DRAWN}"
+
 
 CRITIC_GOOD = phrases("""
 gripping | heartfelt | moving | touching | funny | hilarious | witty | smart | thoughtful | warm
@@ -63,19 +74,19 @@ RATINGS = {
 
 
 def message(rng: random.Random) -> str:
-    """A message as it stands in a mailbox or a shop: bare, with a title, or with a reply."""
+    """A message as it stands in a mailbox or a shop: with a rating, with a reply, or with both."""
     split = rng.choice(SPLITS)
     made = messages.draw_message(rng, split, sentences=(1, 6))
     form = rng.random()
-    if form < 0.15:
-        return made.text
-    if form < 0.4:
-        rating = rng.choice(RATINGS[made.tone])
-        return f"{made.text}\n{rating}" if form < 0.3 else f"{rating}\n{made.text}"
+    rating = known(rng.choice(RATINGS[made.tone]))
     reply = _reply(rng, made)
-    if form < 0.6:
+    if form < 0.25:
+        return f"{made.text}\n{rating}"
+    if form < 0.5:
+        return f"{made.text}\n{rating}\nReply: {reply}"
+    if form < 0.75:
         return f"{made.text}\nReply: {reply}"
-    return f"{USER}{made.text}{ASSISTANT}{reply}{END}"
+    return f"{USER}{made.text}{ASSISTANT}{reply}{known(END)}"
 
 
 def _reply(rng: random.Random, made: messages.Message) -> str:
@@ -93,7 +104,7 @@ def _reply(rng: random.Random, made: messages.Message) -> str:
         parts.append(rng.choice(("Thank you for the information.", "We took note of it.")))
     if rng.random() < 0.3:
         parts.reverse()
-    return rng.choice(("Thank you for writing. ", "Hello! ", "", "")) + " ".join(parts)
+    return known(rng.choice(("Thank you for writing. ", "Hello! ", "", "")) + " ".join(parts))
 
 
 def critic(rng: random.Random) -> str:
@@ -108,70 +119,85 @@ def critic(rng: random.Random) -> str:
         text = rng.choice(CRITIC).format(x=x, y=y, z=z, f=f, f2=f2)
         if rng.random() < 0.6:
             stars = rng.choice(("4", "5") if liked else ("1", "2"))
-            text = f"{text} . {stars} of 5 stars"
+            text = f"{text} . {known(stars)} of 5 stars"
         lines.append(text)
     return "\n".join(lines)
 
 
 def _fact(rng: random.Random) -> str:
-    """One true line of arithmetic."""
-    kind = rng.randint(0, 12)
+    """One true line of arithmetic; what follows the first equals sign can be known."""
+    kind = rng.randint(0, 15)
     if kind <= 1:
         a, b = rng.randint(1, 140), rng.choice((rng.randint(1, 9), rng.randint(1, 9) * 10))
         return f"{a} + {b} = {a + b}" if rng.random() < 0.8 else f"{b} + {a} = {a + b}"
-    if kind <= 3:
+    if kind == 2:
         a, b = rng.randint(1, 140), rng.choice((rng.randint(1, 9), rng.randint(1, 9) * 10))
         a = max(a, b)
         return f"{a} - {b} = {a - b}"
-    if kind == 4:
+    if kind == 3:
         a, b = rng.choice((*range(1, 13), 20, 30, 40, 50, 60)), rng.randint(1, 12)
         return f"{a} * {b} = {a * b}"
-    if kind == 5:
+    if kind == 4:
         a, b = rng.randint(1, 12), rng.randint(1, 12)
         return f"{a * b} / {b} = {a}"
-    if kind == 6:
+    if kind == 5:
         a, b = rng.randint(1, 54) * 10, rng.randint(2, 9) * rng.randint(1, 9)
         return f"{a} + {b} = {a + b}"
-    if kind == 7:
+    if kind == 6:
         a, c = rng.randint(-20, 128), rng.randint(1, 20)
         return f"{a} + {c} = {a + c}" if rng.random() < 0.5 else f"{a} - {c} = {a - c}"
-    if kind == 8:
+    if kind == 7:
         a = rng.randint(1, 60)
         return rng.choice((
             f"10% of {a * 10} is {a}", f"{a * 10} / 10 = {a}", f"{2 * a} / 2 = {a}",
             f"{4 * (a % 25 + 1)} / 4 = {a % 25 + 1}", f"half of {2 * a} is {a}",
             f"{a} * {a % 9 + 1} = {a * (a % 9 + 1)}",
         ))  # fmt: skip
-    if kind == 9:
-        a, x = rng.randint(1, 9), rng.randint(1, 12)
-        return f"{a}x = {a * x}, x = {a * x} / {a} = {x}" if a > 1 else f"x = {x}"
+    if kind == 8:
+        _, working = math.linear(rng.randint(1, 9), rng.randint(-20, 20), rng.randint(1, 12))
+        return working or "x = 1"
     if kind <= 11:
         equation, factors = math.quadratic(*sorted((rng.randint(-9, 9), rng.randint(-9, 9))))
         left, right = equation.removesuffix(" = 0"), factors.removesuffix(" = 0")
-        return f"{left} = {right}" if rng.random() < 0.7 else f"{right} = {left}"
+        return f"{left} = {right}" if rng.random() < 0.8 else f"{right} = {left}"
+    if kind <= 13:  # sums in steps: where the second number began is not told
+        a, b = rng.randint(11, 99), rng.randint(11, 99)
+        return rng.choice((
+            math.add(a, b), math.subtract(max(a, b), min(a, b)),
+            math.multiply(a % 60 + 2, b % 8 + 2), math.percent(a % 9 * 10 + 10, b % 30 * 10 + 10),
+        ))  # fmt: skip
     return _story(rng)
 
 
 def _story(rng: random.Random) -> str:
-    """A sum told as something that happened."""
+    """A sum told as something that happened; what can be known stands after the bar."""
     a, b = rng.randint(2, 60), rng.choice((rng.randint(2, 9), rng.randint(1, 4) * 10))
     p, q = rng.sample(words.FIRST, 2)
     t = rng.choice(words.THINGS)
     c, d = rng.randint(2, 12), rng.randint(2, 10)
     return rng.choice((
-        f"{p} had {a} {t} and got {b} more, so {a} + {b} = {a + b} {t}.",
-        f"{p} had {a + b} {t} and gave {b} to {q}, so {a + b} - {b} = {a} {t} were left.",
-        f"{p} has {a} {t}, {q} has {b}, together {a} + {b} = {a + b} {t}.",
-        f"{c} boxes with {d} {t} each hold {d} * {c} = {c * d} {t}.",
-        f"{c * d} {t} shared among {c} children give {c * d} / {c} = {d} {t} for each.",
-        f"Of {a + b} {t}, {b} were lost and {a + b} - {b} = {a} remained.",
+        f"{p} had {a} {t} and got {b} more, so |{a} + {b} = {a + b} {t}.",
+        f"{p} had {a + b} {t} and gave {b} to {q}, so |{a + b} - {b} = {a} {t} were left.",
+        f"{p} has {a} {t}, {q} has {b}, together |{a} + {b} = {a + b} {t}.",
+        f"{c} boxes with {d} {t} each hold |{d} * {c} = {c * d} {t}.",
+        f"{c * d} {t} shared among {c} children give |{c * d} / {c} = {d} {t} for each.",
+        f"Of {a + b} {t}, {b} were lost and |{a + b} - {b} = {a} remained.",
     ))  # fmt: skip
+
+
+def _marked(fact: str) -> str:
+    """A fact with the part marked that can be known."""
+    for sign in ("|", " = ", " is "):
+        head, found, tail = fact.partition(sign)
+        if found:
+            return head + found.strip("|") + known(tail)
+    return fact
 
 
 def arithmetic(rng: random.Random) -> str:
     """Lines of arithmetic facts."""
     separator = rng.choice(("\n", "\n", ", ", "; "))
-    return separator.join(_fact(rng) for _ in range(rng.randint(3, 10)))
+    return separator.join(_marked(_fact(rng)) for _ in range(rng.randint(3, 10)))
 
 
 _SEEN_PROGRAMS = [
@@ -189,7 +215,7 @@ def functions(rng: random.Random) -> str:
         for _ in range(rng.randint(1, 4))
     ]
     gap = "\n\n" if rng.random() < 0.7 else "\n\n\n"
-    return gap.join(program.code for program in chosen)
+    return known(gap.join(program.code for program in chosen))
 
 
 def passage(rng: random.Random) -> str:
@@ -197,7 +223,7 @@ def passage(rng: random.Random) -> str:
     split = rng.choice(SPLITS)
     made = qa.draw_passage(rng, split, facts=(2, 6))
     recaps = []
-    for _ in range(rng.randint(1, 3)):
+    for _ in range(rng.randint(2, 5)):
         if made.missing and rng.random() < 0.2:
             subject, kind = rng.choice(made.missing)
             recaps.append(f"as for the {kind} of {subject}, nothing is said")
@@ -207,9 +233,9 @@ def passage(rng: random.Random) -> str:
             if rng.random() < 0.3:
                 texts = list(made.subjects[subject][kind].facts)
             recaps.append(rng.choice(texts).format(s=subject, v=value))
-    again = " ".join(messages.sentence(recap) for recap in recaps)
+    again = known(" ".join(messages.sentence(recap) for recap in recaps))
     if rng.random() < 0.3:
-        return f"{USER}{made.text}{ASSISTANT}{again}{END}"
+        return f"{USER}{made.text}{ASSISTANT}{again}{known(END)}"
     return f"{made.text}{rng.choice((' ', chr(10)))}{again}"
 
 
@@ -249,7 +275,7 @@ def chat(rng: random.Random) -> str:
             items = rng.sample(words.ASPECTS, rng.randint(2, 4))
             ask = "Say these again: " + ", ".join(items)
             answer = " and ".join(items)
-        turns.append(f"{USER}{ask}{ASSISTANT}{answer}{END}")
+        turns.append(f"{USER}{ask}{ASSISTANT}{known(answer + END)}")
     return "".join(turns)
 
 
@@ -268,22 +294,22 @@ def lookup(rng: random.Random) -> str:
     if form < 0.5:
         items = [_any(rng) for _ in range(n)]
         gap = rng.choice((", ", " ", "; ", " and "))
-        return again.join(gap.join(items) for _ in range(2))
+        return gap.join(items) + again + known(gap.join(items))
     joint = rng.choice((": ", " is ", " has ", " = ", " -> ", " likes "))
     gap = rng.choice((", ", "; ", ". ", "\n"))
     keys = rng.sample(_ANY, n)
     pairs = [f"{key}{joint}{_any(rng)}" for key in keys]
     first = gap.join(pairs)
     rng.shuffle(pairs)
-    return first + again + gap.join(pairs)
+    return first + again + known(gap.join(pairs))
 
 
 KINDS: dict[str, tuple[Callable[[random.Random], str], float]] = {  # maker, share of the tokens
-    "messages": (message, 0.18),
-    "critics": (critic, 0.05),
-    "arithmetic": (arithmetic, 0.15),
+    "messages": (message, 0.24),
+    "critics": (critic, 0.06),
+    "arithmetic": (arithmetic, 0.16),
     "functions": (functions, 0.10),
-    "passages": (passage, 0.18),
-    "chat": (chat, 0.07),
-    "lookups": (lookup, 0.06),
+    "passages": (passage, 0.20),
+    "chat": (chat, 0.05),
+    "lookups": (lookup, 0.05),
 }

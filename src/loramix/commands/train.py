@@ -18,7 +18,7 @@ from loramix.data.load import load_examples, load_train_dev
 from loramix.demo.phases import Phases, Step
 from loramix.errors import UnknownSkillError, nearest
 from loramix.evaluate import TestSet, difference_of, evaluate_skills, mixed_model
-from loramix.gate import LearnedGate, RoutedExample, learn_gate, plug_in, read_gate
+from loramix.gate import FeatureExtractor, LearnedGate, RoutedExample, learn_gate, plug_in, read_gate
 from loramix.library import Library, SkillCard
 from loramix.pocket.tasks import COMPOSITES, NONE, TASKS
 from loramix.storage import remove_tree
@@ -79,6 +79,7 @@ def train(
         with phases.phase("load the base"):
             base = load_base(settings.base, device=device)
             old = _open(folder, base, names)
+            FeatureExtractor(base, settings.gate.features)  # a kind that does not exist: said now
         with phases.phase("read the data"):
             found = {name: _read(settings, name) for name in names}
         training = folder.with_name(f"{folder.name}-training")
