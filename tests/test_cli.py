@@ -267,6 +267,19 @@ def test_an_empty_prompt_is_refused(library: Path, command: str, prompt: str) ->
     refused(run(command, prompt, "--library", library, "--json"), "empty")
 
 
+def test_a_prompt_that_is_not_utf_8_is_refused(library: Path) -> None:
+    refused(run("route", "caf\udcff", "--library", library), "UTF-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "loramix", "route", "-", "--library", str(library)],
+        input=b"caf\xff",
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert b"UTF-8" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
 def test_a_prompt_longer_than_the_context_is_refused(library: Path) -> None:
     ended = run("generate", "wind " * 500, "--mix", "base", "--library", library)
     refused(ended, "128")

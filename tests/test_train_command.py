@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from loramix.answers import METRICS, score_answers
 from loramix.commands.train import train
-from loramix.errors import AdapterMismatchError, ConfigError, DataError, UnknownSkillError
+from loramix.errors import (
+    AdapterMismatchError,
+    ConfigError,
+    DataError,
+    StorageError,
+    UnknownSkillError,
+)
 from loramix.library import Library
 from tiny_base import save_base
 
@@ -91,6 +97,46 @@ def test_what_cannot_be_trained_is_said_before_anything_is_written(config: Path)
         train(config)
     assert not (config.parent / "library").exists()
     assert not (config.parent / "library-training").exists()
+
+
+def test_files_of_the_user_are_never_in_the_way(config: Path) -> None:
+    place = config.parent / "library-training"
+    place.mkdir()
+    (place / "diary.txt").write_text("mine")
+    with pytest.raises(StorageError, match=r"diary\.txt"):
+        train(config)
+    assert (place / "diary.txt").read_text() == "mine"
+    assert not (config.parent / "library").exists()
+
+
+def test_a_library_can_be_the_working_folder(
+    config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    result = train(config, library=Path())
+    assert Path(result["library"]) == tmp_path / "here"
+    assert Path(result["training"]) == tmp_path / "here-training"
+
+
+def test_a_gate_that_stays_keeps_its_features_and_its_policy(config: Path) -> None:
+    train(config)
+    text = config.read_text()
+    config.write_text(text.replace("features: words", "features: embeddings/mean"))
+    with pytest.raises(ConfigError, match="embeddings/mean"):
+        train(config, skills=["cats"])
+    config.write_text(text.replace(", policy: blend", ""))
+    train(config, skills=["cats"])
+    stored = Library.open(config.parent / "library").gate()
+    assert stored is not None
+    assert stored[1]["policy"]["kind"] == "blend"
+
+
+def test_scraps_of_a_killed_writer_are_no_library(config: Path) -> None:
+    scraps = config.parent / "library"
+    (scraps / "skills").mkdir(parents=True)
+    (scraps / ".lock").write_text("")
+    assert list(train(config, skills=["cats"])["skills"]) == ["cats"]
 
 
 @given(st.sampled_from(sorted(METRICS)), st.text(max_size=20), st.text(max_size=20))

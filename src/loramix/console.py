@@ -16,10 +16,15 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
-from loramix.errors import Interrupted, LoramixError, ResourceError, StorageError
+from loramix.errors import Interrupted, LoramixError, PromptError, ResourceError, StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_FULL_TEXTS = ("No space left on device", "os error 28", "Disk quota exceeded")
+_FULL_TEXTS = (
+    "PytorchStreamWriter failed",
+    "No space left on device",
+    "os error 28",
+    "Disk quota exceeded",
+)
 # Path errors that say what is wrong with a place, not with the program.
 _PLACE = {
     errno.EACCES,
@@ -140,16 +145,35 @@ def write(text: str) -> None:
 
 
 def read_prompt(given: str) -> str:
-    """The prompt itself, or with `-` what stdin holds."""
-    return sys.stdin.read() if given == "-" else given
+    """The prompt itself, or with `-` what stdin holds.
+
+    Raises:
+        PromptError: it is not text in UTF-8.
+    """
+    try:
+        text = sys.stdin.read() if given == "-" else given
+        text.encode()
+    except UnicodeError as error:
+        raise _not_text(error) from error
+    return text
 
 
 def read_line(ask: str) -> str | None:
     """One line typed by the user, or None when there are no more."""
     try:
-        return input(ask)
+        line = input(ask)
+        line.encode()
     except EOFError:
         return None
+    except UnicodeError as error:
+        raise _not_text(error) from error
+    return line
+
+
+def _not_text(error: UnicodeError) -> PromptError:
+    return PromptError(
+        "The prompt is not text in UTF-8.", given=error.reason if hasattr(error, "reason") else None
+    )
 
 
 @contextlib.contextmanager

@@ -86,6 +86,18 @@ class Library:
         return cls(Path(path))
 
     @classmethod
+    def find(cls, path: str | Path) -> Library | None:
+        """The library in `path`, or None where `create` can make one.
+
+        Raises:
+            LibraryError: as `open`, also where the folder holds something else.
+        """
+        root = Path(path)
+        if not (root / MANIFEST).is_file() and not (root / JOURNAL).is_file() and not _found(root):
+            return None
+        return cls.open(root)
+
+    @classmethod
     def shipped(cls) -> Library:
         """The ready-made library of the five pocket skills that comes with the package."""
         return cls(shipped_path())
@@ -262,17 +274,7 @@ def _check_new(root: Path) -> None:
     """Raises LibraryError if there is anything in `root` but scraps of a writer of ours."""
     if (root / MANIFEST).is_file() or (root / JOURNAL).is_file():
         raise LibraryError(f"{root} already holds a library", hint="open it, or choose another")
-    scraps = {WriterLock.LOCK, WriterLock.HOLDER}
-    if root.exists() and not root.is_dir():
-        found = ["a file"]
-    else:
-        found = [
-            entry.name
-            for entry in (root.iterdir() if root.exists() else ())
-            if entry.name not in scraps
-            and not entry.name.startswith(STAGING)
-            and not (entry.name == SKILLS and entry.is_dir() and not any(entry.iterdir()))
-        ]
+    found = _found(root)
     if found:
         raise LibraryError(
             f"{root} is not an empty folder",
@@ -280,3 +282,17 @@ def _check_new(root: Path) -> None:
             expected="a new or an empty folder",
             hint="choose another folder",
         )
+
+
+def _found(root: Path) -> list[str]:
+    """What lies in `root` but scraps of a writer of ours."""
+    if root.exists() and not root.is_dir():
+        return ["a file"]
+    scraps = {WriterLock.LOCK, WriterLock.HOLDER}
+    return [
+        entry.name
+        for entry in (root.iterdir() if root.exists() else ())
+        if entry.name not in scraps
+        and not entry.name.startswith(STAGING)
+        and not (entry.name == SKILLS and entry.is_dir() and not any(entry.iterdir()))
+    ]

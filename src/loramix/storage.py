@@ -47,8 +47,8 @@ def storage_errors(doing: str, path: Path) -> Iterator[None]:
             why, hint = err.strerror or str(err), "check the disk and the path"
         raise StorageError(f"{doing} failed: {why}", given=path, hint=hint) from err
     except Exception as err:
-        # safetensors writes from Rust and reports a full disk with a class of its own.
-        if type(err).__name__ != "SafetensorError":
+        # safetensors writes from Rust and torch from C++; each reports a full disk in its own way.
+        if type(err).__name__ != "SafetensorError" and "PytorchStreamWriter" not in str(err):
             raise
         raise StorageError(
             f"{doing} failed: {err}", given=path, hint="free some space and run it again"

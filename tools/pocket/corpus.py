@@ -20,7 +20,7 @@ import numpy as np
 import text
 import zstandard
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>"]
 VOCABULARY = 4096
@@ -120,9 +120,7 @@ def encode(
             body = ids[:-1] if ids and ids[-1] == 2 else ids
             ids_of.append(np.array([1, *body, 2], dtype=np.uint16))
             last_counts = counts[-1] if len(ids) else PLAIN
-            counts_of.append(
-                np.array([DRAWN, *counts[: len(body)], last_counts], dtype=np.uint8)
-            )
+            counts_of.append(np.array([DRAWN, *counts[: len(body)], last_counts], dtype=np.uint8))
     return np.concatenate(ids_of), np.concatenate(counts_of)
 
 
@@ -146,7 +144,7 @@ def main() -> None:
             size += len(documents[-1])
         sources[name] = (documents, share)
         print(f"{name}: {len(documents)} documents, {size / 1e6:.1f} MB", flush=True)
-    sample = []
+    sample: list[str] = []
     for documents, share in sources.values():
         room = share * 12e6
         for document in documents:
@@ -154,8 +152,11 @@ def main() -> None:
                 break
             sample.append(_MARKS.sub("", document[:20_000]))
             room -= len(sample[-1])
-    tokenizer = make_tokenizer(sample)
-    tokenizer.save_pretrained(args.work / "tokenizer")
+    if (args.work / "tokenizer").exists():  # a checkpoint there knows no other
+        tokenizer = AutoTokenizer.from_pretrained(args.work / "tokenizer")
+    else:
+        tokenizer = make_tokenizer(sample)
+        tokenizer.save_pretrained(args.work / "tokenizer")
     manifest = {}
     for name, (documents, share) in sources.items():
         stream, counts = encode(tokenizer, documents)

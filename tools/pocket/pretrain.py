@@ -149,7 +149,8 @@ def average(parameters: list[torch.nn.Parameter], seconds: float) -> float:
     if not distributed.is_initialized():
         return seconds
     grads = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([*(grad.flatten() for grad in grads), torch.tensor([seconds])])
+    clock = grads[0].new_tensor([seconds])
+    flat = torch.cat([*(grad.flatten() for grad in grads), clock])
     distributed.all_reduce(flat)
     flat /= distributed.get_world_size()
     for grad, part in zip(grads, flat.split([g.numel() for g in grads] + [1]), strict=False):

@@ -14,6 +14,7 @@ hardly count, since nothing about them can be learnt.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 
 from loramix.pocket import words
@@ -125,8 +126,8 @@ def critic(rng: random.Random) -> str:
 
 
 def _fact(rng: random.Random) -> str:
-    """One true line of arithmetic; what follows the first equals sign can be known."""
-    kind = rng.randint(0, 15)
+    """One true line of arithmetic; what follows the bar or the first equals sign can be known."""
+    kind = rng.randint(0, 17)
     if kind <= 1:
         a, b = rng.randint(1, 140), rng.choice((rng.randint(1, 9), rng.randint(1, 9) * 10))
         return f"{a} + {b} = {a + b}" if rng.random() < 0.8 else f"{b} + {a} = {a + b}"
@@ -153,36 +154,49 @@ def _fact(rng: random.Random) -> str:
             f"{4 * (a % 25 + 1)} / 4 = {a % 25 + 1}", f"half of {2 * a} is {a}",
             f"{a} * {a % 9 + 1} = {a * (a % 9 + 1)}",
         ))  # fmt: skip
-    if kind == 8:
-        _, working = math.linear(rng.randint(1, 9), rng.randint(-20, 20), rng.randint(1, 12))
-        return working or "x = 1"
     if kind <= 11:
         equation, factors = math.quadratic(*sorted((rng.randint(-9, 9), rng.randint(-9, 9))))
         left, right = equation.removesuffix(" = 0"), factors.removesuffix(" = 0")
         return f"{left} = {right}" if rng.random() < 0.8 else f"{right} = {left}"
-    if kind <= 13:  # sums in steps: where the second number began is not told
-        a, b = rng.randint(11, 99), rng.randint(11, 99)
-        return rng.choice((
-            math.add(a, b), math.subtract(max(a, b), min(a, b)),
-            math.multiply(a % 60 + 2, b % 8 + 2), math.percent(a % 9 * 10 + 10, b % 30 * 10 + 10),
-        ))  # fmt: skip
+    if kind <= 14:
+        return _steps(rng)
     return _story(rng)
+
+
+def _steps(rng: random.Random) -> str:
+    """A sum with its steps; none that the test set of the math skill asks for."""
+    while True:
+        kind = rng.choice(("sum", "difference", "product", "percent", "linear"))
+        problem = math.draw_problem(rng, rng.choice(("train", "dev")), kind)
+        if "?" not in problem.formula:
+            joint = rng.choice((": ", " -> ", " by steps: ", ", so "))
+            return f"{problem.formula}{joint}|{problem.working}"
 
 
 def _story(rng: random.Random) -> str:
     """A sum told as something that happened; what can be known stands after the bar."""
-    a, b = rng.randint(2, 60), rng.choice((rng.randint(2, 9), rng.randint(1, 4) * 10))
+    kind = rng.choice(("sum", "sum", "difference", "difference", "product", "quotient"))
+    problem = math.draw_problem(rng, rng.choice(("train", "dev")), kind)
+    a, b = (int(part) for part in re.findall(r"\d+", problem.formula))
     p, q = rng.sample(words.FIRST, 2)
     t = rng.choice(words.THINGS)
-    c, d = rng.randint(2, 12), rng.randint(2, 10)
-    return rng.choice((
-        f"{p} had {a} {t} and got {b} more, so |{a} + {b} = {a + b} {t}.",
-        f"{p} had {a + b} {t} and gave {b} to {q}, so |{a + b} - {b} = {a} {t} were left.",
-        f"{p} has {a} {t}, {q} has {b}, together |{a} + {b} = {a + b} {t}.",
-        f"{c} boxes with {d} {t} each hold |{d} * {c} = {c * d} {t}.",
-        f"{c * d} {t} shared among {c} children give |{c * d} / {c} = {d} {t} for each.",
-        f"Of {a + b} {t}, {b} were lost and |{a + b} - {b} = {a} remained.",
-    ))  # fmt: skip
+    told = rng.choice({
+        "sum": (
+            f"{p} had {a} {t} and got {b} more, so", f"{p} has {a} {t}, {q} has {b}, together",
+            f"{a} {t} came first and {b} later, in total",
+        ),
+        "difference": (
+            f"{p} had {a} {t} and gave {b} to {q}, so", f"Of {a} {t}, {b} were lost, so",
+            f"{p} wants {a} {t} and owns {b}; still missing:",
+        ),
+        "product": (
+            f"{b} boxes with {a} {t} each hold", f"{p} carries {a} {t} at a time, {b} times, so",
+        ),
+        "quotient": (
+            f"{a} {t} shared among {b} people give", f"{a} {t} in {b} equal heaps:",
+        ),
+    }[kind])  # fmt: skip
+    return f"{told} |{problem.working}"
 
 
 def _marked(fact: str) -> str:
@@ -209,34 +223,66 @@ _SEEN_PROGRAMS = [
 
 
 def functions(rng: random.Random) -> str:
-    """A few small functions, as a file holds them; none of the test set's."""
+    """A few small functions, as a file holds them, some with a note after them; none of the
+    test set's."""
     chosen = [
         rng.choice(_SEEN_PROGRAMS if rng.random() < 0.8 else programs.WRITTEN_PROGRAMS)
         for _ in range(rng.randint(1, 4))
     ]
     gap = "\n\n" if rng.random() < 0.7 else "\n\n\n"
-    return known(gap.join(program.code for program in chosen))
+    noted = rng.random() < 0.6
+    notes = [f"\n# {rng.choice(list(p.says))}" if noted else "" for p in chosen]
+    return known(gap.join(p.code + note for p, note in zip(chosen, notes, strict=True)))
+
+
+TOPICS = {  # a kind of fact → how one names it
+    "city": ("city", "place", "home", "location"), "job": ("job", "profession", "trade", "work"),
+    "hobby": ("hobby", "free time", "pastime"), "pet": ("pet", "animal"), "age": ("age", "years"),
+    "color": ("car", "color of the car"), "goods": ("goods", "products", "trade"),
+    "boss": ("boss", "head", "leader"), "year": ("year", "founding year", "beginning"),
+    "staff": ("staff", "workers", "number of workers"),
+}  # fmt: skip
+RECALL = phrases("""
+Recap the {t} of {s}. | {s}, {t} | Say again: {t} of {s} | About {s} and the {t}.
+Go back to the {t} of {s}. | The {t} of {s} once more. | Repeat in other words: {s}, {t}
+{s}: {t}
+""")
 
 
 def passage(rng: random.Random) -> str:
     """Facts about people and firms, then some of them again in other words."""
-    split = rng.choice(SPLITS)
-    made = qa.draw_passage(rng, split, facts=(2, 6))
-    recaps = []
-    for _ in range(rng.randint(2, 5)):
-        if made.missing and rng.random() < 0.2:
-            subject, kind = rng.choice(made.missing)
-            recaps.append(f"as for the {kind} of {subject}, nothing is said")
-        else:
-            (subject, kind), value = rng.choice(list(made.stated.items()))
-            texts = list(made.subjects[subject][kind].recaps)
-            if rng.random() < 0.3:
-                texts = list(made.subjects[subject][kind].facts)
-            recaps.append(rng.choice(texts).format(s=subject, v=value))
-    again = known(" ".join(messages.sentence(recap) for recap in recaps))
+    made = qa.draw_passage(rng, rng.choice(SPLITS), facts=(2, 6))
+    count = rng.randint(2, 5)
+    if rng.random() < 0.45:
+        return _recalled(rng, made, count)
+    again = known(" ".join(_recap(rng, made)[1] for _ in range(count)))
     if rng.random() < 0.3:
         return f"{USER}{made.text}{ASSISTANT}{again}{known(END)}"
     return f"{made.text}{rng.choice((' ', chr(10)))}{again}"
+
+
+def _recap(rng: random.Random, made: qa.Passage) -> tuple[tuple[str, str], str]:
+    """The subject and kind of a fact, and the fact in other words, or that it is not there."""
+    if made.missing and rng.random() < 0.2:
+        subject, kind = topic = rng.choice(made.missing)
+        return topic, messages.sentence(f"as for the {kind} of {subject}, nothing is said")
+    topic, value = rng.choice(list(made.stated.items()))
+    attribute = made.subjects[topic[0]][topic[1]]
+    texts = attribute.facts if rng.random() < 0.3 else attribute.recaps
+    return topic, messages.sentence(rng.choice(texts).format(s=topic[0], v=value))
+
+
+def _recalled(rng: random.Random, made: qa.Passage, count: int) -> str:
+    """Facts said again one by one, each when its topic is named."""
+    turns = []
+    for turn in range(count):
+        (subject, kind), again = _recap(rng, made)
+        ask = rng.choice(RECALL).format(s=subject, t=rng.choice(TOPICS[kind]))
+        if turn == 0:
+            both = [made.text, ask] if rng.random() < 0.7 else [ask, made.text]
+            ask = rng.choice((" ", "\n")).join(both)
+        turns.append(f"{USER}{ask}{ASSISTANT}{known(again + END)}")
+    return "".join(turns)
 
 
 CHAT = phrases("""
@@ -305,11 +351,11 @@ def lookup(rng: random.Random) -> str:
 
 
 KINDS: dict[str, tuple[Callable[[random.Random], str], float]] = {  # maker, share of the tokens
-    "messages": (message, 0.24),
-    "critics": (critic, 0.06),
-    "arithmetic": (arithmetic, 0.16),
+    "messages": (message, 0.22),
+    "critics": (critic, 0.05),
+    "arithmetic": (arithmetic, 0.20),
     "functions": (functions, 0.10),
-    "passages": (passage, 0.20),
+    "passages": (passage, 0.23),
     "chat": (chat, 0.05),
-    "lookups": (lookup, 0.05),
+    "lookups": (lookup, 0.03),
 }

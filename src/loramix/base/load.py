@@ -70,6 +70,9 @@ def load_base(
         try:
             model.to(target)  # type: ignore[arg-type]
             base.device = target
+            # a device that takes the weights may still not compute: found here, not in the work
+            first = torch.zeros(1, 1, dtype=torch.long, device=target)
+            model.get_input_embeddings()(first).float().sum().cpu()
         except Exception as error:
             if not device_failed(error):
                 raise

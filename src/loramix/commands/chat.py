@@ -130,7 +130,9 @@ class Chat:
 
     def _fit(self, turns: list[dict[str, str]]) -> list[dict[str, str]]:
         """`turns` without the oldest that leave no room for an answer in the context."""
-        limit = self.session.base.max_length - self.sampling.max_new_tokens
+        context = self.session.base.max_length
+        # an answer that may fill the context must not push the whole conversation out
+        limit = max(context - self.sampling.max_new_tokens, context // 2)
         kept = turns
         while len(kept) > 1 and len(encode_prompt(self.session.base, kept)) > limit:
             kept = kept[2:]  # a question goes with its answer

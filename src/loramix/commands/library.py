@@ -113,11 +113,11 @@ def remove(name: str, *, library: Path | None = None, device: str = "auto") -> d
     with target.edit() as txn:
         txn.remove(name)
         if base is not None and txn.names:
-            from loramix.gate import make_policy, read_gate
+            from loramix.gate import make_policy, read_gate, same_kind
 
             old = read_gate(target, base)
             gate = old.refit(txn.memories())
-            txn.set_gate(*gate.state(_same_kind(make_policy(target), gate.policy)))
+            txn.set_gate(*gate.state(same_kind(make_policy(target), gate.policy)))
     return {**_report(target), **_gate_report(gate), "removed": name}
 
 
@@ -219,14 +219,14 @@ def _grown_gate(
     library: Library, txn: Transaction, base: Base, name: str, prompts: Sequence[str]
 ) -> tuple[LearnedGate, Policy]:
     """The library's gate with one more skill (or one learned anew), and its policy."""
-    from loramix.gate import make_policy, plug_in, read_gate
+    from loramix.gate import make_policy, plug_in, read_gate, same_kind
 
     memories = txn.memories()
     if library.gate() is None:
         gate = _first_gate(library, memories, base, name, prompts)
         return gate, gate.policy
     gate = plug_in(read_gate(library, base), memories, name, prompts)
-    return gate, _same_kind(make_policy(library), gate.policy)
+    return gate, same_kind(make_policy(library), gate.policy)
 
 
 def _first_gate(
@@ -250,10 +250,3 @@ def _first_gate(
         return gate
     shown = {other: library.skill(other).card.examples for other in others}
     return gate.refit({**memories, name: gate.memories[name]}, {**shown, name: prompts})
-
-
-def _same_kind(old: Policy, fitted: Policy) -> Policy:
-    """The kind of policy that the library was made with, with the newly fitted thresholds."""
-    from dataclasses import replace
-
-    return replace(fitted, kind=old.kind, k=old.k)

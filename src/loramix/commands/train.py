@@ -16,13 +16,22 @@ from loramix.config import Config, load_config
 from loramix.data import Example
 from loramix.data.load import load_examples, load_train_dev
 from loramix.demo.phases import Phases, Step
-from loramix.errors import UnknownSkillError, nearest
+from loramix.errors import ConfigError, UnknownSkillError, nearest
 from loramix.evaluate import TestSet, difference_of, evaluate_skills, mixed_model
-from loramix.gate import FeatureExtractor, LearnedGate, RoutedExample, learn_gate, plug_in, read_gate
+from loramix.gate import (
+    FeatureExtractor,
+    LearnedGate,
+    RoutedExample,
+    learn_gate,
+    make_policy,
+    plug_in,
+    read_gate,
+    same_kind,
+)
 from loramix.library import Library, SkillCard
 from loramix.pocket.tasks import COMPOSITES, NONE, TASKS
-from loramix.storage import remove_tree
 from loramix.train import SkillJob, TrainProgress, TrainResult, train_skills
+from loramix.train.checkpoint import clear
 from loramix.train.memory import peak_rss_mb
 
 GATE_PROMPTS = 1000
@@ -74,11 +83,11 @@ def train(
     start = time.monotonic()
     settings = load_config(config)
     names = _chosen(settings, skills)
-    folder = library or settings.library
+    folder = (library or settings.library).resolve()
     with Phases() as phases:
         with phases.phase("load the base"):
             base = load_base(settings.base, device=device)
-            old = _open(folder, base, names)
+            old = _open(folder, base, names, settings)
             FeatureExtractor(base, settings.gate.features)  # a kind that does not exist: said now
         with phases.phase("read the data"):
             found = {name: _read(settings, name) for name in names}
@@ -90,7 +99,11 @@ def train(
             )
         with phases.phase("learn the gate"):
             gate = _learn_gate(base, old, settings, found)
+            grown = old is not None and set(old.skills) - set(found)
+            stated = "policy" in settings.gate.model_fields_set or not grown
             policy = settings.gate.make_policy(gate.policy)
+            if old is not None and not stated:
+                policy = same_kind(make_policy(old), gate.policy)
         with phases.phase("score the skills") as step:
             others = {} if old is None else dict(old.skills)
             adapters = {name: other.adapter(base.model) for name, other in others.items()}
@@ -111,7 +124,7 @@ def train(
                     card = _card(settings, found[name], scores[name], result)
                     txn.add(name, result.adapter, card, gate.memories[name], replace=True)
                 txn.set_gate(*gate.state(policy))
-    _tidy(training)
+    clear(training)
     return {
         "skills": {
             name: _report(result, scores[name], found[name], settings.train.seed)
@@ -138,14 +151,22 @@ def _chosen(settings: Config, skills: Sequence[str] | None) -> list[str]:
     return [name for name in settings.skills if not skills or name in skills]
 
 
-def _open(folder: Path, base: Base, names: Sequence[str]) -> Library | None:
+def _open(folder: Path, base: Base, names: Sequence[str], settings: Config) -> Library | None:
     """The library that is there already; None where there is room for a new one."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    library = Library.find(folder)
+    if library is None:
         return None
-    library = Library.open(folder)
     library.check_base(base)
     if set(library.skills) - set(names):
-        read_gate(library, base)  # which knows the other skills: said now if there is none
+        # It knows the other skills, so it stays, and with it its kind of features.
+        gate, asked = read_gate(library, base), settings.gate.features
+        if asked not in ("auto", gate.extractor.kind):
+            raise ConfigError(
+                "The gate of the library reads other features than the YAML asks for.",
+                given=f"gate.features: {asked}",
+                expected=gate.extractor.kind,
+                hint="leave gate.features out, or train all skills of the library again",
+            )
     return library
 
 
@@ -166,7 +187,8 @@ def _read(settings: Config, name: str) -> _Skill:
         if len(held) > most:
             held = random.Random(seed).sample(held, most)
         return _Skill(job, _by_metric(held, metric, length), "dev" if dev else "train")
-    held = load_examples(skill.data, *templates, limit=most, split="test", seed=seed)
+    test = skill.data.model_copy(update={"split": None, "limit": None})
+    held = load_examples(test, *templates, limit=most, split="test", seed=seed)
     if skill.metric != "auto":
         return _Skill(job, _by_metric(held, skill.metric, length), "test")
     return _Skill(job, TestSet(held, task.score_many, task.max_new_tokens), "test")
@@ -280,10 +302,3 @@ def _report(
         "tokens": result.tokens,
         "seconds": result.seconds,
     }
-
-
-def _tidy(training: Path) -> None:
-    """Keeps the loss curves; adapters and gate are in the library now."""
-    for entry in training.iterdir():
-        if entry.name not in ("losses.json", "losses.png"):
-            remove_tree(entry)

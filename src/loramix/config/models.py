@@ -116,7 +116,7 @@ class GateConfig(_Part):
         default=None, gt=0, description="of its probabilities; null: calibrated on held-out prompts"
     )
     memory: Int = Field(
-        default=400, ge=8, description="prompts a skill whose features are kept to refit the gate"
+        default=250, ge=8, description="prompts a skill whose features are kept to refit the gate"
     )
     seed: Int = Field(default=0, ge=0, description="same seed, same gate")
 

@@ -7,7 +7,6 @@ import ctypes
 import gc
 import os
 import platform
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
@@ -35,6 +34,7 @@ from loramix.library import Library, SkillCard
 from loramix.pocket.tasks import TASKS
 from loramix.storage import storage_errors
 from loramix.train import TrainProgress, TrainResult, train_skills
+from loramix.train.checkpoint import CURVES, clear
 from loramix.train.memory import peak_rss_mb
 
 LIBRARY, TRAINING, REPORT = "library", "training", "report.html"
@@ -155,9 +155,9 @@ def _give_back_memory() -> None:
 
 def _library(path: Path, base: Base) -> Library:
     """The library of an earlier demo, or a new one; checked before any work is done."""
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    library = Library.find(path)
+    if library is None:
         return Library.create(path, base.id, base.fingerprint)
-    library = Library.open(path)
     strange = [name for name in library.skills if name not in TASKS]
     if library.fingerprint != base.fingerprint or strange:
         raise LibraryError(
@@ -265,7 +265,8 @@ def _save(
 def _tidy(out: Path) -> None:
     """Keep the losses, drop the checkpoints: the next demo starts from scratch."""
     with storage_errors("tidying up", out):
-        for name in ("losses.json", "losses.png"):
+        for name in CURVES:
             if (out / TRAINING / name).exists():
                 os.replace(out / TRAINING / name, out / name)
-        shutil.rmtree(out / TRAINING, ignore_errors=True)
+        clear(out / TRAINING)
+        (out / TRAINING).rmdir()

@@ -41,7 +41,7 @@ class DemoSettings:
         default_factory=lambda: LoraSettings.model_validate({"target_modules": list(MATRICES)})
     )
     gate_prompts: int = 600
-    memory: int = 400
+    memory: int = 250
     base_examples: int = 60
     test_examples: int = 150
     test_prompts: int = 300

@@ -23,6 +23,7 @@ from loramix.gate.store import (
     make_router,
     plug_in,
     read_gate,
+    same_kind,
 )
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "plug_in",
     "read_gate",
     "route",
+    "same_kind",
     "targets_of",
 ]

@@ -24,7 +24,7 @@ from loramix.gate.router import Router, check_fit
 from loramix.mix import BASE, Policy
 
 FORMAT = 1
-MEMORY = 200
+MEMORY = 250
 _NETWORK, _MEMORY = "network.", "memory."
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from loramix.base import device_failed
 from loramix.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,15 +60,26 @@ class StateReader:
         """D of the states that `read` gives."""
         return self._raw_width if self._projection is None else PROJECTED
 
-    @torch.inference_mode()
     def read(self, prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """States [b, T, D] float32 on the CPU for each source; the rows are padded at the end.
+
+        Where the accelerator fails, the CPU goes on, with one `DeviceWarning`.
 
         Args:
             prompts: token ids of b prompts, none of them empty.
         """
         if not self.sources:
             return {}
+        try:
+            return self._read(prompts)
+        except Exception as error:
+            if self._base.device.type == "cpu" or not device_failed(error):
+                raise
+            self._base.to_cpu(error)
+            return self._read(prompts)
+
+    @torch.inference_mode()
+    def _read(self, prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         longest = max(map(len, prompts))
         ids = torch.zeros(len(prompts), longest, dtype=torch.long)
         mask = torch.zeros_like(ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from loramix.gate.centroid import CentroidRouter
 from loramix.gate.features import FeatureExtractor
 from loramix.gate.fixed import FixedRouter
 from loramix.gate.keywords import KeywordRouter
-from loramix.gate.learned import LearnedGate, check_format, policy_from_dict
+from loramix.gate.learned import MEMORY, LearnedGate, check_format, policy_from_dict
 from loramix.gate.router import RoutedExample, Router, targets_of
 from loramix.mix import Policy, PolicyKind
 
@@ -28,7 +29,7 @@ def learn_gate(
     *,
     features: str = "auto",
     seed: int = 0,
-    memory: int = 200,
+    memory: int = MEMORY,
     temperature: float | None = None,
 ) -> LearnedGate:
     """A gate for `skills`, fitted on prompts whose needs are known.
@@ -155,3 +156,8 @@ def make_router(name: str, *, base: Base, library: Library) -> Router:
             hint=f"did you mean {near!r}?" if near and near != kind else None,
         )
     return ROUTERS[kind](base, library, argument)
+
+
+def same_kind(old: Policy, fitted: Policy) -> Policy:
+    """The kind of policy that the library was made with, with the newly fitted thresholds."""
+    return replace(fitted, kind=old.kind, k=old.k)

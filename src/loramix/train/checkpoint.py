@@ -4,8 +4,10 @@
     FOLDER/checkpoint-N/       after step N, as the Trainer writes it, and `complete` written last
     FOLDER/done.json           the run has ended; its adapters stand beside it
 
-A checkpoint counts only with `complete` in it, and the one before it stays until then, so a kill
-at any instant leaves one that can be used. A run with other data or settings never takes it up.
+FOLDER may hold nothing else but the loss curves of an earlier run: runs clear away what is in
+their way, and a user's files must never be. A checkpoint counts only with `complete` in it, and
+the one before it stays until then, so a kill at any instant leaves one that can be used. A run
+with other data or settings never takes it up.
 """
 
 from __future__ import annotations
@@ -20,15 +22,48 @@ from pathlib import Path
 from typing import Any
 
 from loramix.errors import StorageError
-from loramix.storage import move, sync_tree, write_file
+from loramix.storage import move, remove_tree, storage_errors, sync_tree, write_file
 
 RUN, DONE, COMPLETE = "run.json", "done.json", "complete"
+ADAPTERS = "adapters"
+CURVES = ("losses.json", "losses.png")
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
     """sha256 of everything that decides what a run computes."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def claim(folder: Path) -> None:
+    """Makes a folder ours to write and to clear.
+
+    Raises:
+        StorageError: something that is not ours lies there, or the disk does not let us.
+    """
+    with storage_errors("making the folder of the run", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        found = {entry.name for entry in os.scandir(folder)} - set(CURVES)
+    if (folder / RUN).is_file():
+        return
+    if found:
+        raise StorageError(
+            "The folder of the run holds files that are not of a run.",
+            given=f"{folder}: {', '.join(sorted(found)[:5])}",
+            expected="a folder that is new, empty, or of an earlier run",
+            hint="move them away, or choose another library or output folder",
+        )
+    write_json(folder / RUN, {})
+
+
+def clear(folder: Path) -> None:
+    """Removes what runs have left in a folder that was claimed; the loss curves stay."""
+    with storage_errors("tidying up", folder):
+        for entry in list(os.scandir(folder)):
+            path = Path(entry.path)
+            ours = entry.name in (RUN, DONE, ADAPTERS) or _NAME.fullmatch(entry.name)
+            if ours or (path / RUN).is_file():
+                remove_tree(path)
 
 
 def open_run(folder: Path, key: str) -> Path | None:

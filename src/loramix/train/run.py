@@ -84,21 +84,22 @@ def train_skills(
     before = weights_hash(base.model)
     results: dict[str, TrainResult] = {}
     stop = StopRequest()
+    if as_one:
+        groups = [(jobs, config, folder)]
+    else:
+        groups = [([job], job.config or config, folder / job.name) for job in jobs]
+    checkpoint.claim(folder)
+    again = f"run it again to go on from the latest checkpoint in {folder}"
     try:
         with stop.listening():
-            if as_one:
-                run = _Run(base, jobs, config, folder, progress, memory_limit, save_seconds)
-                results = run.results(stop, before)
-            else:
-                for job in jobs:
-                    settings, place = job.config or config, folder / job.name
-                    run = _Run(base, [job], settings, place, progress, memory_limit, save_seconds)
-                    results |= run.results(stop, before)
+            # all of them first, so that data that does not fit is said before the first is trained
+            runs = [_Run(base, *g, progress, memory_limit, save_seconds) for g in groups]
+            for run in runs:
+                results |= run.results(stop, before)
     except KeyboardInterrupt:
-        raise Interrupted(
-            "Stopped at once.",
-            hint=f"run it again to go on from the latest checkpoint in {folder}",
-        ) from None
+        raise Interrupted("Stopped at once.", hint=again) from None
+    if stop.wanted:
+        raise Interrupted("Stopped when all was trained.", hint=again)
     if weights_hash(base.model) != before:
         raise LoramixError("The base has changed in training, which it never may: a fault of ours.")
     save_curves(results, folder)
@@ -176,7 +177,7 @@ class _Run:
         }
 
     def _place(self, job: SkillJob) -> Path:
-        return self.folder / "adapters" / job.name
+        return self.folder / checkpoint.ADAPTERS / job.name
 
     def _key(self, base_hash: str) -> str:
         data = hashlib.sha256()
