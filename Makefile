@@ -10,7 +10,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 RUN := $(VENV)/bin
 DEMO_OUT ?= demo-out
-MINUTES ?= 68
+MINUTES ?= 135
 PROCESSES ?= 2
 
 .PHONY: demo test lint clean pocket

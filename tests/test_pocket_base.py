@@ -17,7 +17,7 @@ TOOLS = Path(__file__).parents[1] / "tools" / "pocket"
 def pretrain(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(TOOLS))
     pytest.importorskip("zstandard", reason="tools/pocket needs zstandard")
-    for name in ("text", "corpus", "pretrain"):
+    for name in ("marks", "sums", "text", "corpus", "pretrain"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import pretrain
 

@@ -140,7 +140,11 @@ def _corpus_text() -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["pocket_text"] = module
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))  # its own modules stand beside it
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 
@@ -177,4 +181,4 @@ def test_the_bases_own_text_holds_no_working_of_the_test_set() -> None:
     for example in TASKS["math"].examples("test", 300, 9):
         working = example.meta["content"]
         if working.count("=") > 1 and "^" not in working:  # one step is a fact, not a working
-            assert working not in sums
+            assert not re.search(rf"(?<![\dx-]){re.escape(working)}(?!\d)", sums), working

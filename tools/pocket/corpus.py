@@ -31,14 +31,14 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 FILES: dict[str, tuple[str, float, float]] = {  # source → file, share of the tokens, MB to read
-    "books": ("books.txt.zst", 0.05, 12.0),
-    "stories": ("stories_children.txt.zst", 0.04, 2.0),
+    "books": ("books.txt.zst", 0.04, 12.0),
+    "stories": ("stories_children.txt.zst", 0.03, 2.0),
     "python": ("python_code.txt.zst", 0.02, 4.0),
     "tldr": ("tldr_pages.txt.zst", 0.02, 4.0),
     "peps": ("python_peps.txt.zst", 0.01, 2.0),
 }
 GENERATED_MB = 40.0
-PLAIN, DRAWN, KNOWN = 100, 10, 100  # what a token counts: in the files, drawn by chance, known
+PLAIN, DRAWN, KNOWN = 100, 20, 100  # what a token counts: in the files, drawn by chance, known
 _MARKS = re.compile(f"([{text.KNOWN}{text.DRAWN}])")
 
 

@@ -14,21 +14,16 @@ hardly count, since nothing about them can be learnt.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable
 
+from marks import ASSISTANT, DRAWN, END, KNOWN, USER, known
+from sums import arithmetic
+
 from loramix.pocket import words
-from loramix.pocket.tasks import math, messages, programs, qa
+from loramix.pocket.tasks import messages, programs, qa
 from loramix.pocket.words import SPLITS, phrases
 
-USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "</s>"
-KNOWN, DRAWN = "\x0e", "\x0f"  # where a part that can be known begins, and where it ends
-
-
-def known(text: str) -> str:
-    """Marks what follows from the text before it."""
-    return f"{KNOWN}{text}{DRAWN}"
-
+__all__ = ["DRAWN", "KINDS", "KNOWN", "known"]
 
 CRITIC_GOOD = phrases("""
 gripping | heartfelt | moving | touching | funny | hilarious | witty | smart | thoughtful | warm
@@ -125,95 +120,6 @@ def critic(rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-def _fact(rng: random.Random) -> str:
-    """One true line of arithmetic; what follows the bar or the first equals sign can be known."""
-    kind = rng.randint(0, 17)
-    if kind <= 1:
-        a, b = rng.randint(1, 140), rng.choice((rng.randint(1, 9), rng.randint(1, 9) * 10))
-        return f"{a} + {b} = {a + b}" if rng.random() < 0.8 else f"{b} + {a} = {a + b}"
-    if kind == 2:
-        a, b = rng.randint(1, 140), rng.choice((rng.randint(1, 9), rng.randint(1, 9) * 10))
-        a = max(a, b)
-        return f"{a} - {b} = {a - b}"
-    if kind == 3:
-        a, b = rng.choice((*range(1, 13), 20, 30, 40, 50, 60)), rng.randint(1, 12)
-        return f"{a} * {b} = {a * b}"
-    if kind == 4:
-        a, b = rng.randint(1, 12), rng.randint(1, 12)
-        return f"{a * b} / {b} = {a}"
-    if kind == 5:
-        a, b = rng.randint(1, 54) * 10, rng.randint(2, 9) * rng.randint(1, 9)
-        return f"{a} + {b} = {a + b}"
-    if kind == 6:
-        a, c = rng.randint(-20, 128), rng.randint(1, 20)
-        return f"{a} + {c} = {a + c}" if rng.random() < 0.5 else f"{a} - {c} = {a - c}"
-    if kind == 7:
-        a = rng.randint(1, 60)
-        return rng.choice((
-            f"10% of {a * 10} is {a}", f"{a * 10} / 10 = {a}", f"{2 * a} / 2 = {a}",
-            f"{4 * (a % 25 + 1)} / 4 = {a % 25 + 1}", f"half of {2 * a} is {a}",
-            f"{a} * {a % 9 + 1} = {a * (a % 9 + 1)}",
-        ))  # fmt: skip
-    if kind <= 11:
-        equation, factors = math.quadratic(*sorted((rng.randint(-9, 9), rng.randint(-9, 9))))
-        left, right = equation.removesuffix(" = 0"), factors.removesuffix(" = 0")
-        return f"{left} = {right}" if rng.random() < 0.8 else f"{right} = {left}"
-    if kind <= 14:
-        return _steps(rng)
-    return _story(rng)
-
-
-def _steps(rng: random.Random) -> str:
-    """A sum with its steps; none that the test set of the math skill asks for."""
-    while True:
-        kind = rng.choice(("sum", "difference", "product", "percent", "linear"))
-        problem = math.draw_problem(rng, rng.choice(("train", "dev")), kind)
-        if "?" not in problem.formula:
-            joint = rng.choice((": ", " -> ", " by steps: ", ", so "))
-            return f"{problem.formula}{joint}|{problem.working}"
-
-
-def _story(rng: random.Random) -> str:
-    """A sum told as something that happened; what can be known stands after the bar."""
-    kind = rng.choice(("sum", "sum", "difference", "difference", "product", "quotient"))
-    problem = math.draw_problem(rng, rng.choice(("train", "dev")), kind)
-    a, b = (int(part) for part in re.findall(r"\d+", problem.formula))
-    p, q = rng.sample(words.FIRST, 2)
-    t = rng.choice(words.THINGS)
-    told = rng.choice({
-        "sum": (
-            f"{p} had {a} {t} and got {b} more, so", f"{p} has {a} {t}, {q} has {b}, together",
-            f"{a} {t} came first and {b} later, in total",
-        ),
-        "difference": (
-            f"{p} had {a} {t} and gave {b} to {q}, so", f"Of {a} {t}, {b} were lost, so",
-            f"{p} wants {a} {t} and owns {b}; still missing:",
-        ),
-        "product": (
-            f"{b} boxes with {a} {t} each hold", f"{p} carries {a} {t} at a time, {b} times, so",
-        ),
-        "quotient": (
-            f"{a} {t} shared among {b} people give", f"{a} {t} in {b} equal heaps:",
-        ),
-    }[kind])  # fmt: skip
-    return f"{told} |{problem.working}"
-
-
-def _marked(fact: str) -> str:
-    """A fact with the part marked that can be known."""
-    for sign in ("|", " = ", " is "):
-        head, found, tail = fact.partition(sign)
-        if found:
-            return head + found.strip("|") + known(tail)
-    return fact
-
-
-def arithmetic(rng: random.Random) -> str:
-    """Lines of arithmetic facts."""
-    separator = rng.choice(("\n", "\n", ", ", "; "))
-    return separator.join(_marked(_fact(rng)) for _ in range(rng.randint(3, 10)))
-
-
 _SEEN_PROGRAMS = [
     program
     for split in ("train", "dev")
@@ -223,16 +129,21 @@ _SEEN_PROGRAMS = [
 
 
 def functions(rng: random.Random) -> str:
-    """A few small functions, as a file holds them, some with a note after them; none of the
-    test set's."""
+    """A few small functions, as a file holds them, some with a comment; none of the test set's."""
     chosen = [
         rng.choice(_SEEN_PROGRAMS if rng.random() < 0.8 else programs.WRITTEN_PROGRAMS)
         for _ in range(rng.randint(1, 4))
     ]
     gap = "\n\n" if rng.random() < 0.7 else "\n\n\n"
-    noted = rng.random() < 0.6
-    notes = [f"\n# {rng.choice(list(p.says))}" if noted else "" for p in chosen]
-    return known(gap.join(p.code + note for p, note in zip(chosen, notes, strict=True)))
+    form = rng.random()
+    written = []
+    for program in chosen:
+        note = f"# {rng.choice(list(program.says))}"
+        if form < 0.6:
+            written.append(f"{note}\n{known(program.code)}")
+        else:
+            written.append(known(program.code + (f"\n{note}" if form < 0.8 else "")))
+    return gap.join(written)
 
 
 TOPICS = {  # a kind of fact → how one names it
@@ -242,6 +153,21 @@ TOPICS = {  # a kind of fact → how one names it
     "boss": ("boss", "head", "leader"), "year": ("year", "founding year", "beginning"),
     "staff": ("staff", "workers", "number of workers"),
 }  # fmt: skip
+INDIRECT = {  # the same as a clause
+    "city": ("where {s} is", "where to find {s}", "where {s} lives or works"),
+    "job": ("what {s} works as", "what {s} does all day", "how {s} earns money"),
+    "hobby": ("what {s} likes", "what {s} does for fun", "what {s} is fond of"),
+    "pet": ("which animal {s} keeps", "what lives with {s}"),
+    "age": ("how old {s} is", "how many years {s} counts"),
+    "color": ("which color the car of {s} has", "what kind of car {s} drives"),
+    "goods": ("what {s} makes", "what people buy from {s}", "what {s} sells"),
+    "boss": ("who leads {s}", "who is at the top of {s}", "who directs {s}"),
+    "year": ("when {s} began", "since when there is {s}", "in which year {s} started"),
+    "staff": ("how many people work at {s}", "how big {s} is"),
+}  # fmt: skip
+RECALL_CLAUSE = phrases("""
+Recap {c}. | Say again {c}. | Go back to {c}. | {c}, once more. | Repeat {c}. | Again: {c}
+""")
 RECALL = phrases("""
 Recap the {t} of {s}. | {s}, {t} | Say again: {t} of {s} | About {s} and the {t}.
 Go back to the {t} of {s}. | The {t} of {s} once more. | Repeat in other words: {s}, {t}
@@ -253,7 +179,7 @@ def passage(rng: random.Random) -> str:
     """Facts about people and firms, then some of them again in other words."""
     made = qa.draw_passage(rng, rng.choice(SPLITS), facts=(2, 6))
     count = rng.randint(2, 5)
-    if rng.random() < 0.45:
+    if rng.random() < 0.8:
         return _recalled(rng, made, count)
     again = known(" ".join(_recap(rng, made)[1] for _ in range(count)))
     if rng.random() < 0.3:
@@ -261,12 +187,21 @@ def passage(rng: random.Random) -> str:
     return f"{made.text}{rng.choice((' ', chr(10)))}{again}"
 
 
-def _recap(rng: random.Random, made: qa.Passage) -> tuple[tuple[str, str], str]:
-    """The subject and kind of a fact, and the fact in other words, or that it is not there."""
+def _recap(
+    rng: random.Random, made: qa.Passage, first: bool = False
+) -> tuple[tuple[str, str], str]:
+    """The subject and kind of a fact, and the fact in other words, or that it is not there.
+
+    `first` puts what the fact is about behind its value.
+    """
     if made.missing and rng.random() < 0.2:
         subject, kind = topic = rng.choice(made.missing)
+        if first:
+            return topic, f"Nothing about the {kind} of {subject}."
         return topic, messages.sentence(f"as for the {kind} of {subject}, nothing is said")
     topic, value = rng.choice(list(made.stated.items()))
+    if first:
+        return topic, f"{value}: {rng.choice(TOPICS[topic[1]])} of {topic[0]}."
     attribute = made.subjects[topic[0]][topic[1]]
     texts = attribute.facts if rng.random() < 0.3 else attribute.recaps
     return topic, messages.sentence(rng.choice(texts).format(s=topic[0], v=value))
@@ -274,10 +209,14 @@ def _recap(rng: random.Random, made: qa.Passage) -> tuple[tuple[str, str], str]:
 
 def _recalled(rng: random.Random, made: qa.Passage, count: int) -> str:
     """Facts said again one by one, each when its topic is named."""
-    turns = []
+    turns, first = [], rng.random() < 0.9
     for turn in range(count):
-        (subject, kind), again = _recap(rng, made)
-        ask = rng.choice(RECALL).format(s=subject, t=rng.choice(TOPICS[kind]))
+        (subject, kind), again = _recap(rng, made, first=first)
+        if rng.random() < 0.5:
+            ask = rng.choice(RECALL).format(s=subject, t=rng.choice(TOPICS[kind]))
+        else:
+            clause = rng.choice(INDIRECT[kind]).format(s=subject)
+            ask = rng.choice(RECALL_CLAUSE).format(c=clause)
         if turn == 0:
             both = [made.text, ask] if rng.random() < 0.7 else [ask, made.text]
             ask = rng.choice((" ", "\n")).join(both)
@@ -351,11 +290,11 @@ def lookup(rng: random.Random) -> str:
 
 
 KINDS: dict[str, tuple[Callable[[random.Random], str], float]] = {  # maker, share of the tokens
-    "messages": (message, 0.22),
-    "critics": (critic, 0.05),
-    "arithmetic": (arithmetic, 0.20),
+    "messages": (message, 0.14),
+    "critics": (critic, 0.04),
+    "arithmetic": (arithmetic, 0.24),
     "functions": (functions, 0.10),
-    "passages": (passage, 0.23),
-    "chat": (chat, 0.05),
-    "lookups": (lookup, 0.03),
+    "passages": (passage, 0.33),
+    "chat": (chat, 0.03),
+    "lookups": (lookup, 0.02),
 }
