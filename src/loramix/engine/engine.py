@@ -55,6 +55,7 @@ class Stats:
 
     Attributes:
         running, waiting: completions.
+        failed: requests that ended with an error.
         steps: forwards for all rows.
         prompt_tokens, completion_tokens: that were computed.
         reused_tokens: of prompts, taken from the prefix cache.
@@ -67,6 +68,7 @@ class Stats:
 
     running: int
     waiting: int
+    failed: int
     steps: int
     prompt_tokens: int
     completion_tokens: int
@@ -98,6 +100,9 @@ class Engine:
         router: chooses the mix where it is `auto`: a router, or the name of one for the library.
         policy: how scores become a mix: a policy, or the name of one; None is the library's.
         limits: what may be used.
+
+    Attributes:
+        failed: how many requests ended with an error.
 
     Raises:
         UnsupportedBaseError: the base's attention cannot be run.
@@ -149,6 +154,7 @@ class Engine:
         self._count = self._entered = self._left = 0
         self._steps = self._prompt_tokens = self._completion_tokens = 0
         self._gate_seconds = self._prompt_seconds = self._step_seconds = 0.0
+        self.failed = 0
         self._entrance = threading.Lock()
         self._stepping = threading.RLock()
         self._wake = threading.Event()
@@ -231,6 +237,7 @@ class Engine:
         return Stats(
             running=len(self.scheduler.running),
             waiting=self._waiting,
+            failed=self.failed,
             steps=self._steps,
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self._completion_tokens,
@@ -245,6 +252,11 @@ class Engine:
             loads=self.residents.loads,
             evictions=self.residents.evictions,
         )
+
+    @property
+    def busy(self) -> bool:
+        """Whether some request is unfinished."""
+        return bool(self._rows or self._inbox)
 
     @property
     def _waiting(self) -> int:
@@ -382,7 +394,7 @@ class Engine:
                 for submission in submissions:
                     self._route([submission])
             else:
-                submissions[0].finish(error)
+                self._end(submissions[0], error)
         self._gate_seconds += time.perf_counter() - begun
 
     def _routing(self) -> tuple[Router, Policy | None]:
@@ -545,6 +557,8 @@ class Engine:
                 self.scheduler.leave(row, wipe)
             else:
                 self._left += 1
+        if error is not None and not submission.done:
+            self.failed += 1
         submission.finish(error)
 
     def _expire(self) -> None:
