@@ -282,7 +282,7 @@ def test_wrong_requests_fail_at_once_and_by_name(world: World) -> None:
 
 def test_the_cache_stays_within_its_budget_and_all_are_answered(world: World) -> None:
     need = len(encode_prompt(world.base, PROMPTS[1])) + TOKENS - 1
-    size = world.engine().scheduler.token_bytes
+    size = world.engine()._scheduler.token_bytes
     engine = world.engine(cache_bytes=2 * need * size, prefix_bytes=0)
     handles = [engine.submit(ask(PROMPTS[i % 4])) for i in range(9)]
     most = 0

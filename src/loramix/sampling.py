@@ -93,9 +93,7 @@ class Sampling:
     @property
     def penalizes(self) -> bool:
         """Whether what was written before changes the scores."""
-        return bool(
-            self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty
-        )
+        return bool(self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty)
 
     def generator(self, row: int) -> torch.Generator:
         """The source of draws of row `row`; on the CPU, so that all devices draw alike."""

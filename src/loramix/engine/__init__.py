@@ -4,7 +4,8 @@
         for piece in engine.submit(Request("What is 2 + 3?", mix="math=0.7,qa=0.3")):
             print(piece.text, end="")
 
-engine.py      takes requests, runs steps, hands pieces over
+engine.py      takes requests from any thread, and lets a thread run the steps
+steps.py       what happens in a step: who comes and goes, one forward, the next tokens
 request.py     a request and its handle
 row.py         one completion on its way
 scheduler.py   who runs, in which slot, and what each row feeds
@@ -13,12 +14,15 @@ attention.py   attention over the slots, through transformers' interface
 cache.py       keys and values of the rows that run
 prefix.py      keys and values of prompts that came before
 residency.py   the skills in memory
+routing.py     mixes for requests that leave them to the router
+faults.py, stats.py   what a request fails of; what an engine did and holds
 """
 
 from __future__ import annotations
 
-from loramix.engine.engine import Engine, Stats
+from loramix.engine.engine import Engine
 from loramix.engine.request import Completion, Piece, Request, Submission
 from loramix.engine.scheduler import Limits
+from loramix.engine.stats import Stats
 
 __all__ = ["Completion", "Engine", "Limits", "Piece", "Request", "Stats", "Submission"]

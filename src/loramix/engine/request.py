@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
@@ -153,6 +152,8 @@ class Submission:
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         """The same for a coroutine: other tasks run meanwhile."""
+        import asyncio  # nothing else needs it, and it takes a while
+
         loop, more = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -188,6 +189,8 @@ class Submission:
 
     async def wait(self) -> list[Completion]:
         """`result` for a coroutine."""
+        import asyncio
+
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:

@@ -26,7 +26,7 @@ Load = Callable[[Callable[[], None]], object]
 
 
 class Resolved(NamedTuple):
-    """A mix by the keys of its skills, and the skills to be read for it (none without a library)."""
+    """A mix by the keys of its skills, and those of them that are read from a library."""
 
     weights: dict[str, float]
     skills: dict[str, Skill]
@@ -114,6 +114,10 @@ class Residents:
             self._held[key] -= 1
             if self._held[key] <= 0:
                 del self._held[key]
+
+    def release_all(self) -> None:
+        """Let go of all skills."""
+        self._held.clear()
 
     def ready(self, keys: Iterable[str]) -> bool:
         """Whether all of these skills are in memory.

@@ -204,6 +204,16 @@ class Scheduler:
         for row in list(self.running):
             self.settle(row)
 
+    def reset(self) -> None:
+        """Drop all rows and what was kept for them."""
+        self.waiting.clear()
+        self.staged.clear()
+        self.running.clear()
+        self.decoding = 0
+        self.residents.release_all()
+        self.store.release()
+        self.prefix.clear()
+
     def _fill(self, hole: int, last: int) -> int:
         """Move the row of slot `last` into a hole; returns the hole that is left."""
         if hole != last:
@@ -224,9 +234,7 @@ class Scheduler:
     def _fits(self, row: Row) -> bool:
         rows = len(self.running) + 1
         need = max(row.need, *(other.need for other in self.running), 1)
-        return (
-            rows <= self.limits.max_rows and rows * need * self.token_bytes <= self.cache_bytes
-        )
+        return rows <= self.limits.max_rows and rows * need * self.token_bytes <= self.cache_bytes
 
     def _place(self, row: Row) -> None:
         slot = len(self.running)
