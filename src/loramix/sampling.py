@@ -110,13 +110,13 @@ class Draw(NamedTuple):
 
     Attributes:
         sampling: how.
-        generator: where its draws come from; not touched when greedy.
+        generator: where its draws come from; None where it is greedy.
         tokens: prompt and completion so far.
         prompt: how many of `tokens` are the prompt.
     """
 
     sampling: Sampling
-    generator: torch.Generator
+    generator: torch.Generator | None
     tokens: Sequence[int]
     prompt: int
 

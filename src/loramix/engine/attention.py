@@ -236,8 +236,8 @@ def _prefill(
             seen = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).tril()
         mask = torch.zeros(seen.shape, dtype=query.dtype, device=query.device)
         mask = mask.masked_fill_(~seen, -torch.inf)
-        repeated = (part.repeat_interleave(groups, 1) for part in (keys, values))
-        out = _capped(queries, *repeated, mask, scaling, softcap)
+        keys, values = (part.repeat_interleave(groups, 1) for part in (keys, values))
+        out = _capped(queries, keys, values, mask, scaling, softcap)
     return out[0].transpose(0, 1)[:, None]
 
 

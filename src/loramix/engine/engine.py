@@ -5,6 +5,7 @@ With `start` (or as a context) a thread of its own runs them; without, whoever r
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -211,6 +212,8 @@ class Engine:
             self._pool = ThreadPoolExecutor(1, "loramix-skills")
             self._thread = threading.Thread(target=self._loop, name="loramix-engine", daemon=True)
             self._thread.start()
+            # a thread that is in a forward when the interpreter ends would abort the process
+            atexit.register(self.close)
         return self
 
     def close(self) -> None:
@@ -221,6 +224,7 @@ class Engine:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+            atexit.unregister(self.close)
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None

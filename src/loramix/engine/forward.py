@@ -45,7 +45,8 @@ class Runner:
 
     def __init__(self, base: Base, mixed: MixedModel | None, store: KeyValueStore) -> None:
         self.base, self.mixed, self.store = base, mixed, store
-        self._head: nn.Module | None = base.model.get_output_embeddings()
+        model: Any = base.model
+        self._head: nn.Module | None = model.get_output_embeddings()
         self._head_path = next(
             (path for path, module in base.model.named_modules() if module is self._head), ""
         )

@@ -41,7 +41,8 @@ class Row:
         self.tokens = list(submission.prompt_ids)
         self.filled = 0
         self.room = min(self.sampling.max_new_tokens, context - self.prompt)
-        self.generator = self.sampling.generator(index)
+        # thousands may wait, and a generator takes 5 kB
+        self.generator = None if self.sampling.greedy else self.sampling.generator(index)
         self.resolved = Resolved({}, {})
         self.root: bytes | None = None
         self.slot: int | None = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from loramix.base import Base
+from loramix.base import Base, device_failed
 from loramix.engine.cache import KeyValueStore
 from loramix.engine.faults import failed
 from loramix.engine.forward import Feed, Runner
