@@ -302,7 +302,7 @@ def fail_on(base: Any, token: int, error: Exception) -> Any:
 
     def hook(_module: Any, _args: Any, kwargs: Any) -> None:
         if ((kwargs["input_ids"] == token) & (kwargs["position_ids"] == 1)).any():
-            raise error
+            raise type(error)(*error.args)  # a new one: it collects where it was raised
 
     return base.model.register_forward_pre_hook(hook, with_kwargs=True)
 

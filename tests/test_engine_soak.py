@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import random
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,6 +24,17 @@ from tiny_library import make_card, make_memory
 
 SKILLS = [f"s{i}" for i in range(12)]
 MEGABYTE = 1 << 20
+
+
+def alive() -> list[object]:
+    """The requests and rows that something still holds."""
+    gc.collect()
+    return [thing for thing in gc.get_objects() if type(thing) in (Row, Submission)]
+
+
+def settles(check: Callable[[], bool]) -> bool:
+    """Whether it comes true soon: the engine's thread may be in its last step."""
+    return any(check() or time.sleep(0.1) for _ in range(50))
 
 
 def soak(folder: Path, count: int) -> None:
@@ -66,8 +79,7 @@ def soak(folder: Path, count: int) -> None:
 
     engine = Engine(base, library=library, limits=limits).start()
     ends = burst(count)
-    gc.collect()
-    assert not [thing for thing in gc.get_objects() if type(thing) in (Row, Submission)]
+    assert settles(lambda: not alive())
     # the allocator keeps what the largest burst needed; another one must need no more
     before = psutil.Process().memory_info().rss
     burst(count // 5)

@@ -133,7 +133,9 @@ class Engine:
                 hint="shorten the prompt",
             )
         room = min(request.sampling.max_new_tokens, self._context - len(ids))
-        self._scheduler.check_fits(len(ids) + room - 1)
+        fault = self._scheduler.fault(len(ids) + room - 1)
+        if fault is not None:
+            raise fault
         submission = Submission(request, ids, self)
         submission.mix = mix
         with self._entrance:

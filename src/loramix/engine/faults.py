@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from loramix.errors import ClosedError, ForwardError, LoramixError
 
 
@@ -11,9 +13,12 @@ def closed() -> ClosedError:
 
 
 def failed(error: Exception | None) -> Exception:
-    """What a request fails of; faults that have a name keep it."""
+    """What a request fails of; faults that have a name keep it.
+
+    Each request has an error of its own: one that is raised to many collects all their frames.
+    """
     if isinstance(error, LoramixError):
-        return error
+        return copy.copy(error)
     if error is None:
         return ForwardError(
             "The model gave no numbers for this request.",

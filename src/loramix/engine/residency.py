@@ -120,17 +120,12 @@ class Residents:
         self._held.clear()
 
     def ready(self, keys: Iterable[str]) -> bool:
-        """Whether all of these skills are in memory.
+        """Whether all of these skills are in memory."""
+        return all(key in self._sizes for key in keys)
 
-        Raises:
-            Exception: what reading one of them failed of.
-        """
-        for key in keys:
-            if key in self._failed:
-                raise self._failed[key]
-            if key not in self._sizes:
-                return False
-        return True
+    def fault(self, keys: Iterable[str]) -> Exception | None:
+        """What reading one of these skills failed of, or None."""
+        return next((self._failed[key] for key in keys if key in self._failed), None)
 
     def collect(self) -> None:
         """Put the skills that were read beside the base; between two steps."""
@@ -143,7 +138,8 @@ class Residents:
                     continue
                 except Exception as error:  # does not fit this base
                     adapter = error
-            self._failed[key] = adapter
+            # without the frames that it went through: they hold whatever was there
+            self._failed[key] = adapter.with_traceback(None)
 
     def _put(self, key: str, adapter: Adapter) -> None:
         assert self.mixed is not None

@@ -90,15 +90,16 @@ class Scheduler:
         """Of one token in all layers."""
         return self.store.token_bytes or self._guess
 
-    def check_fits(self, tokens: int) -> None:
-        """Raises ResourceError if a row of so many tokens could never run."""
-        if tokens * self.token_bytes > self.cache_bytes:
-            raise ResourceError(
-                "The request does not fit into the cache of keys and values.",
-                given=f"{tokens} tokens, {tokens * self.token_bytes:,} bytes",
-                expected=f"at most {self.cache_bytes:,} bytes",
-                hint="ask for fewer new tokens, shorten the prompt, or raise cache_bytes",
-            )
+    def fault(self, tokens: int) -> ResourceError | None:
+        """The error for a row of so many tokens that could never run; None if it could."""
+        if tokens * self.token_bytes <= self.cache_bytes:
+            return None
+        return ResourceError(
+            "The request does not fit into the cache of keys and values.",
+            given=f"{tokens} tokens, {tokens * self.token_bytes:,} bytes",
+            expected=f"at most {self.cache_bytes:,} bytes",
+            hint="ask for fewer new tokens, shorten the prompt, or raise cache_bytes",
+        )
 
     def stage(self) -> None:
         """Let the next rows in line hold their skills, in order."""
@@ -123,17 +124,19 @@ class Scheduler:
         kept: list[Row] = []
         full = False
         for row in self.staged:
-            try:
-                ready = not full and self.residents.ready(row.resolved.skills)
-                if ready and not self._twin_reads(row):
-                    if self._fits(row):
-                        self._place(row)
-                        continue
+            skills = row.resolved.skills
+            fault: Exception | None = self.residents.fault(skills)
+            if fault is None and not full and self.residents.ready(skills):
+                if self._twin_reads(row):
+                    pass
+                elif self._fits(row):
+                    self._place(row)
+                    continue
+                else:
                     full = True
-                    if not self.running:
-                        self.check_fits(row.need)
-            except Exception as error:
-                failed.append((row, error))
+                    fault = None if self.running else self.fault(row.need)
+            if fault is not None:
+                failed.append((row, fault))
             kept.append(row)
         self.staged = kept
         return failed

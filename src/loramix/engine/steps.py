@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import time
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,8 @@ class Steps:
         self._runner = Runner(base, mixed, self.store)
         self.open: dict[Submission, list[Row]] = {}
         self.again = False
-        self._deadlines: list[tuple[float, int, Submission]] = []
+        # weak, since most requests end long before they are due
+        self._deadlines: list[tuple[float, int, weakref.ref[Submission]]] = []
         self._opened = self.left = self.failed = 0
         self.count = self.prompt_tokens = self.completion_tokens = 0
         self.seconds = self.prompt_seconds = 0.0
@@ -120,7 +122,7 @@ class Steps:
         self.again = bool(faults)
         for submission, error in {row.submission: error for row, error in faults}.items():
             if not (isinstance(error, LibraryError) and self._try_newer(submission)):
-                self.end(submission, error)
+                self.end(submission, failed(error))
 
     def _open(self, submission: Submission, resolved: Resolved | None) -> None:
         """Make the rows of a request and let them wait.
@@ -134,7 +136,7 @@ class Steps:
         self._opened += 1
         if request.deadline is not None:
             due = submission.submitted + request.deadline
-            heapq.heappush(self._deadlines, (due, self._opened, submission))
+            heapq.heappush(self._deadlines, (due, self._opened, weakref.ref(submission)))
         try:
             if resolved is None:
                 assert submission.mix is not None
@@ -279,7 +281,7 @@ class Steps:
         for submission, rows in self.open.items():
             self.left += sum(row.slot is None and not row.gone for row in rows)
             self.failed += 1
-            submission.finish(error)
+            submission.finish(failed(error))
         self.open.clear()
         self._deadlines.clear()
         self._runner.forget()
@@ -288,7 +290,7 @@ class Steps:
     def _expire(self) -> None:
         now = time.monotonic()
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, _, submission = heapq.heappop(self._deadlines)
+            submission = heapq.heappop(self._deadlines)[2]()
             if submission in self.open:
                 late = DeadlineError(
                     "The request's time is over.",
@@ -297,7 +299,7 @@ class Steps:
                 )
                 self.end(submission, late)
         if len(self._deadlines) > 2 * len(self.open) + 64:  # most of them were in time
-            self._deadlines = [entry for entry in self._deadlines if entry[2] in self.open]
+            self._deadlines = [entry for entry in self._deadlines if entry[2]() in self.open]
             heapq.heapify(self._deadlines)
 
     def until_deadline(self) -> float | None:
