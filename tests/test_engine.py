@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine_oracle import BYTES, MIXES, PROMPTS, TOKENS, World, ask, expected
 from loramix.base import encode_prompt, weights_hash
 from loramix.engine import Engine, Limits, Request
-from loramix.engine.attention import context_length
+from loramix.engine.support import context_length
 from loramix.errors import (
     ClosedError,
     DeadlineError,

@@ -10,7 +10,7 @@ request.py     a request and its handle
 row.py         one completion on its way
 scheduler.py   who runs, in which slot, and what each row feeds
 forward.py     one forward for all rows of a step
-attention.py   attention over the slots, through transformers' interface
+attention.py   attention over the slots, through transformers' interface; support.py: for whom
 cache.py       keys and values of the rows that run
 prefix.py      keys and values of prompts that came before
 residency.py   the skills in memory

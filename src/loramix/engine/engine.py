@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from loramix.base import Base, check_prompt
-from loramix.engine.attention import check_base, context_length
 from loramix.engine.cache import KeyValueStore, token_bytes
 from loramix.engine.faults import closed, failed
 from loramix.engine.prefix import PrefixCache
@@ -25,6 +24,7 @@ from loramix.engine.routing import Mixer
 from loramix.engine.scheduler import Limits, Scheduler
 from loramix.engine.stats import Stats
 from loramix.engine.steps import Arrival, Handed, Steps
+from loramix.engine.support import check_base, context_length
 from loramix.errors import PromptError, QueueFullError, UsageError
 from loramix.mix import Mix
 

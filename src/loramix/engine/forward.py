@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from loramix.base import Base
-from loramix.engine.attention import Chunk, Plan, StepCache, running
 from loramix.engine.cache import KeyValueStore
 from loramix.mixed import MixedModel
 
@@ -63,9 +62,15 @@ class Runner:
         Returns:
             Logits [B, V] after the last token of each row, in the order of `feeds`.
         """
+        # here, since it loads much of transformers, which commands do in a way of their own
+        from loramix.engine.attention import Chunk, Plan, StepCache, running
+
         base, device = self.base, self.base.device
         ids = [token for feed in feeds for token in feed.tokens]
-        lengths, chunks, last, stop = [], [], [], 0
+        lengths: list[int] = []
+        chunks: list[Chunk] = []
+        last: list[int] = []
+        stop = 0
         for feed in feeds:
             start, stop = stop, stop + len(feed.tokens)
             last.append(stop - 1)
