@@ -112,9 +112,11 @@ def test_rows_that_end_early_leave_the_batch(base: Base, mixed: MixedModel) -> N
         done = generate(mixed, base, PROMPTS, MIXES, Sampling(16, stop=ends))
     finally:
         handle.remove()
-    assert widths == sorted(widths, reverse=True)
-    assert widths[0] == 4
-    assert sum(widths) == sum(c.completion_tokens for c in done)
+    assert widths[0] == sum(c.prompt_tokens for c in done)
+    rows = widths[1:]
+    assert rows == sorted(rows, reverse=True)
+    assert 1 + len(rows) == max(c.completion_tokens for c in done)
+    assert 4 + sum(rows) == sum(c.completion_tokens for c in done)
 
 
 def test_the_base_is_untouched_and_an_empty_mix_is_the_base(base: Base, mixed: MixedModel) -> None:
@@ -155,7 +157,7 @@ def ending_base(after: int) -> Base:
 
     def force(_module: Any, _args: Any, kwargs: Any, out: Any) -> Any:
         start = len(encode_prompt(base, PROMPTS[0]))
-        if kwargs["attention_mask"].shape[1] == start + after - 1:
+        if int(kwargs["position_ids"][-1, -1]) == start + after - 2:
             out.logits[:, -1, 2] = 1e4
         return out
 
@@ -233,7 +235,8 @@ def test_the_stream_joins_to_the_completions(base: Base, mixed: MixedModel) -> N
     for pieces in stream(mixed, base, PROMPTS, MIXES, sampling):
         for piece in pieces:
             assert isinstance(piece, Piece)
-            row, token, text, finish_reason = piece
+            row, token, text, finish_reason, logprobs = piece
+            assert logprobs is None
             assert last[row] is None
             texts[row] += text
             tokens[row].append(token)

@@ -36,7 +36,7 @@ ORDER = [
     *("manifest", "config", "train"),  # examples → adapters
     *("card", "transaction", "snapshot", "library"),  # adapters → skills on disk
     *("gate",),  # prompts → scores → mixes
-    *("detokenize", "sampling", "generate"),  # mixes → text
+    *("detokenize", "sampling", "engine", "generate"),  # mixes → text
     *("evaluate", "demo"),
     *("commands", "render", "console", "cli"),
 ]

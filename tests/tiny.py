@@ -48,7 +48,7 @@ def make_tiny(
     """A random causal LM of the architecture, in eval mode.
 
     Args:
-        arch: one of `ARCHITECTURES`.
+        arch: one of `ARCHITECTURES`, or another that is shaped like a Llama.
         dtype: of all its weights.
         seed: of its weights; the global random state stays as it was.
         changes: settings of the config that shall differ.
@@ -60,7 +60,7 @@ def make_tiny(
         "pad_token_id": 0,
         # Wide enough that logits differ by more than rounding does.
         "initializer_range": 0.15,
-        **_SHAPES[arch],
+        **_SHAPES.get(arch, _LLAMA),
         **changes,
     }
     with torch.random.fork_rng(devices=[]):

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from loramix.config import load_config as load_config
     from loramix.data import Example as Example
     from loramix.data import load_examples as load_examples
+    from loramix.engine import Engine as Engine
+    from loramix.engine import Limits as Limits
+    from loramix.engine import Request as Request
     from loramix.errors import LoramixError as LoramixError
     from loramix.gate import make_router as make_router
     from loramix.gate import route as route
@@ -48,6 +51,7 @@ _HOMES = {
     "loramix.base": ("Base", "load_base"),
     "loramix.config": ("Config", "load_config"),
     "loramix.data": ("Example", "load_examples"),
+    "loramix.engine": ("Engine", "Limits", "Request"),
     "loramix.errors": ("LoramixError",),
     "loramix.gate": ("make_router", "route"),
     "loramix.generate": ("Completion", "Sampling"),

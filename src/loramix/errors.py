@@ -12,9 +12,14 @@
     │   │   └── AdapterMismatchError      keys, shapes or base do not fit
     │   └── LibraryError          a folder that is no library, or a newer one
     ├── BaseError                 a base model that cannot be loaded
+    │   └── UnsupportedBaseError      one whose attention the engine cannot run
     ├── LibraryBusyError          another process is writing the library
     ├── StorageError              the disk is full or does not let us write
     ├── ResourceError             too little memory for what was asked
+    │   └── QueueFullError        more requests wait than the engine was told to hold
+    ├── ForwardError              the model failed on this request; the others go on
+    ├── DeadlineError             the request's time was over before its answer
+    ├── ClosedError               the engine was closed before the answer
     └── Interrupted               exit code 130: stopped by the user, work kept
 
 A message says what was wrong, what was given, what was expected, and what to do.
@@ -103,6 +108,10 @@ class BaseError(LoramixError):
     """A base model that cannot be loaded."""
 
 
+class UnsupportedBaseError(BaseError):
+    """A base model whose attention the engine cannot run."""
+
+
 class LibraryBusyError(LoramixError):
     """Another process is writing the library."""
 
@@ -113,6 +122,22 @@ class StorageError(LoramixError):
 
 class ResourceError(LoramixError):
     """Too little memory for what was asked."""
+
+
+class QueueFullError(ResourceError):
+    """More requests wait than the engine was told to hold."""
+
+
+class ForwardError(LoramixError):
+    """The model failed on this request; `__cause__` is what it raised."""
+
+
+class DeadlineError(LoramixError):
+    """The request's time was over before its answer was complete."""
+
+
+class ClosedError(LoramixError):
+    """The engine was closed before the answer was complete."""
 
 
 class Interrupted(LoramixError):

@@ -50,13 +50,13 @@ class Shelf(nn.Module):
         """Adds a skill, or replaces the one of that name."""
         # The prefix lets a skill be called `keys` or `update`, which a ModuleDict forbids.
         self._skills[f"skill:{name}"] = skill
-        self.touch()
+        self._forget(name)
 
     def take(self, name: str) -> None:
         """Takes a skill away."""
         check_skills([name], self.names)
         del self._skills[f"skill:{name}"]
-        self.touch()
+        self._forget(name)
 
     def skill(self, name: str) -> SkillTensors:
         """The tensors of one skill.
@@ -80,6 +80,12 @@ class Shelf(nn.Module):
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return kept
+
+    def _forget(self, name: str) -> None:
+        """Forgets the stacks that hold one skill; skills come and go while others are in use."""
+        self.edition += 1
+        for active in [active for active in self._kept if name in active]:
+            del self._kept[active]
 
     def touch(self) -> None:
         """Forgets all stacks, because some tensor has changed."""

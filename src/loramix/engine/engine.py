@@ -1,0 +1,298 @@
+"""The engine: takes requests from any thread, and lets a thread run the steps.
+
+With `start` (or as a context) a thread of its own runs them; without, whoever reads a handle does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import torch
+
+from loramix.base import Base, check_prompt
+from loramix.engine.cache import KeyValueStore, token_bytes
+from loramix.engine.faults import closed, failed
+from loramix.engine.prefix import PrefixCache
+from loramix.engine.request import AUTO, Request, Submission
+from loramix.engine.residency import Residents
+from loramix.engine.routing import Mixer
+from loramix.engine.scheduler import Limits, Scheduler
+from loramix.engine.stats import Stats
+from loramix.engine.steps import Arrival, Handed, Steps
+from loramix.engine.support import check_base, context_length
+from loramix.errors import PromptError, QueueFullError, UsageError
+from loramix.mix import Mix
+
+if TYPE_CHECKING:
+    from loramix.gate.router import Router
+    from loramix.library import Library
+    from loramix.mix import Policy
+    from loramix.mixed import MixedModel
+
+
+class Engine:
+    """Many requests on one base.
+
+    Args:
+        base: the frozen base.
+        mixed: the base with its skills; made for the library where it is not given.
+        library: skills that are read when they are asked for; without it a mix can hold the
+            skills of `mixed`.
+        router: chooses the mix where it is `auto`: a router, or the name of one for the library.
+        policy: how scores become a mix: a policy, or the name of one; None is the library's.
+        limits: what may be used.
+
+    Raises:
+        UnsupportedBaseError: the base's attention cannot be run.
+        AdapterMismatchError: the library was made for another base.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        mixed: MixedModel | None = None,
+        *,
+        library: Library | None = None,
+        router: Router | str | None = None,
+        policy: Policy | str | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        check_base(base)
+        if library is not None:
+            library.check_base(base)
+            if mixed is None:
+                from loramix.mixed import MixedModel
+
+                mixed = MixedModel(base.model)
+        self.base, self.mixed, self.library = base, mixed, library
+        self.limits = limits or Limits()
+        self._context = context_length(base)
+        self._encoding = threading.Lock()  # tokenizers must not be set up by two threads at once
+        self._mixer = Mixer(base, library, router, policy, self._encoding)
+        self._residents = Residents(base, mixed, library, self.limits.max_resident, self._load)
+        room = self.limits.cache_bytes
+        self._scheduler = Scheduler(
+            KeyValueStore(),
+            PrefixCache(self.limits.prefix_bytes),
+            self._residents,
+            self.limits,
+            _quarter_of_free_memory(base.device) if room is None else room,
+            token_bytes(base),
+        )
+        self._steps = Steps(
+            base, mixed, library, self._context, self._mixer, self._residents, self._scheduler
+        )
+        self._inbox: deque[Arrival] = deque()
+        self._cancels: deque[Submission] = deque()
+        self._entered = 0
+        self._entrance = threading.Lock()
+        self._stepping = threading.RLock()
+        self._wake = threading.Event()
+        self._pool: ThreadPoolExecutor | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    # ── from any thread ──────────────────────────────────────────────────────────────────────
+
+    def submit(self, request: Request) -> Submission:
+        """Take a request; its pieces come through the handle.
+
+        Raises:
+            PromptError: the prompt is empty or fills the context.
+            RecipeError, UnknownSkillError: the mix cannot be used.
+            ResourceError: it could never fit into the cache, or its mix into memory.
+            QueueFullError: too many wait already.
+            ClosedError: the engine is closed.
+        """
+        if request.n < 1 or (request.deadline is not None and not request.deadline > 0):
+            raise UsageError(
+                "The request is out of range.",
+                given=f"n={request.n}, deadline={request.deadline}",
+                expected="n of at least 1, a deadline above 0 seconds",
+            )
+        mix = _parse(request.mix)
+        resolved = None if mix is None else self._residents.resolve(mix)
+        if mix is None and not self._mixer.able:
+            raise UsageError(
+                "Nothing can choose the mix of this request.",
+                given="mix=auto, an engine without a router",
+                expected="a mix, or Engine(…, router=…)",
+            )
+        with self._encoding:
+            ids = check_prompt(self.base, request.prompt, system=request.system)
+        if len(ids) >= self._context:
+            raise PromptError(
+                f"The prompt does not fit into the context of {self.base.id}.",
+                given=f"{len(ids)} tokens",
+                expected=f"below {self._context}",
+                hint="shorten the prompt",
+            )
+        room = min(request.sampling.max_new_tokens, self._context - len(ids))
+        fault = self._scheduler.fault(len(ids) + room - 1)
+        if fault is not None:
+            raise fault
+        submission = Submission(request, ids, self)
+        submission.mix = mix
+        with self._entrance:
+            if self._closed:
+                raise closed()
+            most = self.limits.max_queue
+            if most is not None and self._waiting + request.n > most:
+                raise QueueFullError(
+                    "Too many requests wait.",
+                    given=f"{self._waiting} completions wait",
+                    expected=f"at most {most}",
+                    hint="ask again later, or raise max_queue",
+                )
+            self._entered += request.n
+            self._inbox.append((submission, resolved))
+        self._wake.set()
+        return submission
+
+    def cancel(self, submission: Submission) -> None:
+        """Stop writing a request's completions before the next step; see `Submission.cancel`."""
+        self._cancels.append(submission)
+        self._wake.set()
+        if self._thread is None:
+            with self._stepping:
+                self._steps.take_in(*self._came())
+
+    def refresh(self) -> None:
+        """Read the library anew: later requests use the skills and the gate that it has now."""
+        if self.library is not None:
+            self.library.refresh()
+            with self._stepping:
+                self._mixer.refresh()
+
+    def stats(self) -> Stats:
+        """What was done so far."""
+        steps, store, residents = self._steps, self._scheduler.store, self._residents
+        return Stats(
+            running=len(self._scheduler.running),
+            waiting=self._waiting,
+            failed=steps.failed,
+            steps=steps.count,
+            prompt_tokens=steps.prompt_tokens,
+            completion_tokens=steps.completion_tokens,
+            reused_tokens=self._scheduler.prefix.hits,
+            gate_seconds=self._mixer.seconds,
+            prompt_seconds=steps.prompt_seconds,
+            step_seconds=steps.seconds,
+            cache_bytes=store.bytes,
+            prefix_bytes=self._scheduler.prefix.bytes,
+            resident_bytes=residents.bytes,
+            resident=len(residents),
+            loads=residents.loads,
+            evictions=residents.evictions,
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether some request is unfinished."""
+        return bool(self._steps.open or self._inbox)
+
+    @property
+    def failed(self) -> int:
+        """How many requests ended with an error."""
+        return self._steps.failed
+
+    @property
+    def _waiting(self) -> int:
+        """Completions without a slot: those that entered, but for those that left the line."""
+        return self._entered - self._steps.left
+
+    # ── a life ───────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> Engine:
+        """Let a thread run the steps, and another read skills; returns self."""
+        if self._thread is None and not self._closed:
+            self._pool = ThreadPoolExecutor(1, "loramix-skills")
+            self._thread = threading.Thread(target=self._loop, name="loramix-engine", daemon=True)
+            self._thread.start()
+            # a thread that is in a forward when the interpreter ends would abort the process
+            atexit.register(self.close)
+        return self
+
+    def close(self) -> None:
+        """End the threads, fail what is unfinished, and give all memory back."""
+        with self._entrance:
+            self._closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            atexit.unregister(self.close)
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+        with self._stepping:
+            self._steps.take_in(*self._came())
+            self._steps.reset(closed())
+            self._residents.collect()
+            self._residents.clear()
+
+    def __enter__(self) -> Engine:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def drive(self) -> bool:
+        """Run a step, unless a thread does; says whether it did."""
+        if self._thread is not None or self._closed:
+            return False
+        self.step()
+        return True
+
+    def step(self) -> list[Handed]:
+        """Take in what came, and write one token of each row that is ready to.
+
+        Returns:
+            The pieces that were handed over, each with its request.
+        """
+        with self._stepping:
+            return self._steps.run(*self._came())
+
+    def _came(self) -> tuple[list[Arrival], list[Submission]]:
+        """The requests that came, and those that were cancelled, since this was last asked."""
+        arrived = [self._inbox.popleft() for _ in range(len(self._inbox))]
+        return arrived, [self._cancels.popleft() for _ in range(len(self._cancels))]
+
+    def _loop(self) -> None:
+        while not self._closed:
+            self._wake.clear()
+            before = self._steps.count
+            try:
+                self.step()
+            except Exception as error:  # a fault of the engine itself must not end the thread
+                with self._stepping:
+                    self._steps.reset(failed(error))
+            if self._steps.count == before and not self._steps.again:
+                self._wake.wait(self._steps.until_deadline())
+
+    def _load(self, read: Callable[[], None]) -> None:
+        """Read a skill in the thread for that; without one, now."""
+        if self._pool is None:
+            read()
+        else:
+            self._pool.submit(read).add_done_callback(lambda _: self._wake.set())
+
+
+def _parse(mix: Mix | str) -> Mix | None:
+    """The mix; None for `auto`."""
+    if isinstance(mix, Mix):
+        return mix
+    return None if mix.strip() == AUTO else Mix.parse(mix)
+
+
+def _quarter_of_free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] // 4
+    import psutil
+
+    return int(psutil.virtual_memory().available) // 4

@@ -1,0 +1,248 @@
+"""The engine on a library: skills come when they are asked for, and stay while they are used."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine_oracle import BYTES, PROMPTS, TOKENS, ask, expected, loud_adapter
+from loramix.base import Base
+from loramix.engine import Engine, Limits
+from loramix.errors import (
+    AdapterMismatchError,
+    LibraryError,
+    PromptError,
+    ResourceError,
+    UnknownSkillError,
+)
+from loramix.gate import FixedRouter, Router
+from loramix.library import Library
+from loramix.mixed import MixedModel
+from loramix.snapshot import Skill
+from tiny_base import make_base
+from tiny_library import make_card, make_memory
+
+NAMES = ("a", "b", "c", "d", "e")
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return make_base()
+
+
+def put(library: Library, base: Base, name: str, seed: int) -> None:
+    with library.edit() as txn:
+        adapter, memory = loud_adapter(base, seed, rank=2), make_memory(seed)
+        txn.add(name, adapter, make_card(name), memory, replace=name in library.skills)
+
+
+@pytest.fixture
+def library(base: Base, tmp_path: Path) -> Library:
+    library = Library.create(tmp_path / "library", base.id, base.fingerprint)
+    for seed, name in enumerate(NAMES):
+        put(library, base, name, seed)
+    return library
+
+
+def wanted(base: Base, seeds: dict[int, float], prompt: str = PROMPTS[0], n: int = TOKENS) -> Any:
+    """What a mix of `loud_adapter`s writes."""
+    mixed = MixedModel(base.model)
+    for seed in seeds:
+        mixed.add(f"s{seed}", loud_adapter(base, seed, rank=2))
+    recipe = ",".join(f"s{seed}={weight}" for seed, weight in seeds.items())
+    tokens = expected(base, prompt, n, mixed, recipe)
+    for name in mixed.names:
+        mixed.remove(name)
+    return tokens
+
+
+def engine_of(base: Base, library: Library, **limits: Any) -> Engine:
+    router = limits.pop("router", None)
+    return Engine(
+        base, library=library, router=router, limits=Limits(**{"cache_bytes": BYTES, **limits})
+    )
+
+
+def tokens_of(handle: Any) -> list[int]:
+    return list(handle.result()[0].token_ids)
+
+
+def test_few_places_serve_many_skills(base: Base, library: Library) -> None:
+    engine = engine_of(base, library, max_resident=2, max_rows=3)
+    mixes = {f"{a}=0.5,{b}=1": {i: 0.5, j: 1.0} for i, a in enumerate(NAMES)
+             for j, b in enumerate(NAMES) if j == (i + 1) % 5}  # fmt: skip
+    handles = [engine.submit(ask(mix=mix)) for mix in (*mixes, *NAMES, "base")]
+    most = 0
+    while engine.busy:
+        engine.step()
+        most = max(most, engine.stats().resident)
+    assert most == 2
+    for handle, seeds in zip(handles, mixes.values(), strict=False):
+        assert tokens_of(handle) == wanted(base, seeds)
+    for seed, handle in enumerate(handles[5:10]):
+        assert tokens_of(handle) == wanted(base, {seed: 1.0})
+    assert tokens_of(handles[10]) == expected(base, PROMPTS[0], TOKENS)
+    stats = engine.stats()
+    assert stats.evictions == stats.loads - 2
+    one = sum(m.A.nbytes + m.B.nbytes for m in loud_adapter(base, 0, rank=2).modules.values())
+    assert stats.resident_bytes == 2 * one
+    engine.close()
+    assert (engine.stats().resident, engine.stats().resident_bytes) == (0, 0)
+    assert engine.mixed is not None
+    assert engine.mixed.names == ()
+
+
+def test_a_skill_in_use_is_never_let_go(base: Base, library: Library) -> None:
+    engine = engine_of(base, library, max_resident=1, max_rows=4)
+    first = engine.submit(ask(mix="a", tokens=20))
+    second = engine.submit(ask(mix="b"))
+    for _ in range(19):
+        engine.step()
+        assert (engine.stats().running, engine.stats().evictions) == (1, 0)
+    assert tokens_of(first) == wanted(base, {0: 1.0}, n=20)
+    assert tokens_of(second) == wanted(base, {1: 1.0})
+
+
+def test_a_replaced_skill_lets_its_streams_finish_as_they_began(
+    base: Base, library: Library
+) -> None:
+    engine = engine_of(base, library, max_resident=2)
+    old = engine.submit(ask(mix="a"))
+    engine.step()
+    put(Library.open(library.path), base, "a", 77)
+    before = engine.submit(ask(mix="a"))  # still what the engine knows
+    engine.refresh()
+    new = engine.submit(ask(mix="a"))
+    assert tokens_of(old) == wanted(base, {0: 1.0}) == tokens_of(before)
+    assert tokens_of(new) == wanted(base, {77: 1.0}) != wanted(base, {0: 1.0})
+
+
+def test_a_removed_skill_lets_its_streams_finish(base: Base, library: Library) -> None:
+    engine = engine_of(base, library)
+    old = engine.submit(ask(mix="a"))
+    engine.step()
+    with Library.open(library.path).edit() as txn:
+        txn.remove("a")
+    engine.refresh()
+    assert tokens_of(old) == wanted(base, {0: 1.0})
+    with pytest.raises(UnknownSkillError):
+        engine.submit(ask(mix="a"))
+
+
+def test_a_skill_replaced_before_it_was_read_comes_in_its_new_form(
+    base: Base, library: Library
+) -> None:
+    engine = engine_of(base, library)
+    handle = engine.submit(ask(mix="b=1,c=0.5", n=2))
+    put(Library.open(library.path), base, "b", 55)
+    first, second = handle.result()
+    assert list(first.token_ids) == wanted(base, {55: 1.0, 2: 0.5}) == list(second.token_ids)
+
+
+def test_a_damaged_adapter_fails_its_requests_alone(base: Base, library: Library) -> None:
+    weights = library.path / "skills" / "b" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7] + b"garbage")
+    engine = engine_of(base, library)
+    handles = {name: engine.submit(ask(mix=name)) for name in NAMES}
+    for seed, name in enumerate(NAMES):
+        if name == "b":
+            with pytest.raises(LibraryError, match="adapter_model"):
+                handles[name].result()
+        else:
+            assert tokens_of(handles[name]) == wanted(base, {seed: 1.0})
+    assert engine.stats().resident == 4
+
+
+def test_others_go_on_while_a_skill_is_read(
+    base: Base, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, read = threading.Event(), Skill.adapter
+
+    def slowly(skill: Skill, model: Any = None) -> Any:
+        if skill.name == "a":
+            gate.wait(30)
+        return read(skill, model)
+
+    monkeypatch.setattr(Skill, "adapter", slowly)
+    with engine_of(base, library) as engine:
+        slow = engine.submit(ask(mix="a"))
+        quick = engine.submit(ask())
+        assert tokens_of(quick) == expected(base, PROMPTS[0], TOKENS)
+        assert not slow.done
+        gate.set()
+        assert tokens_of(slow) == wanted(base, {0: 1.0})
+    assert not [t for t in threading.enumerate() if t.name.startswith("loramix")]
+
+
+def test_a_mix_of_more_skills_than_fit_is_refused(base: Base, library: Library) -> None:
+    with pytest.raises(ResourceError, match="more skills"):
+        engine_of(base, library, max_resident=1).submit(ask(mix="a=1,b=1"))
+
+
+def test_a_library_of_another_base_is_refused(library: Library) -> None:
+    with pytest.raises(AdapterMismatchError, match="another base"):
+        engine_of(make_base(seed=5), library)
+
+
+# ── mixes that a router chooses ──────────────────────────────────────────────────────────────
+
+
+class FirstLetter(Router):
+    """Routes a prompt to the skill of its first letter, and counts how often it is asked."""
+
+    name: ClassVar[str] = "letter"
+
+    def __init__(self, skills: Sequence[str]) -> None:
+        self.skills = tuple(skills)
+        self.calls: list[int] = []
+
+    def fit(self, prompts: Sequence[str], targets: Tensor) -> FirstLetter:
+        return self
+
+    def scores(self, prompts: Sequence[str]) -> Tensor:
+        self.calls.append(len(prompts))
+        if any(prompt.startswith("!") for prompt in prompts):
+            raise PromptError("an exclamation")
+        names = [*self.skills, "base"]
+        return torch.tensor([[float(p.startswith(name)) for name in names] for p in prompts])
+
+
+def test_requests_that_arrive_together_are_routed_in_one_call(base: Base, library: Library) -> None:
+    router = FirstLetter(NAMES)
+    engine = engine_of(base, library, router=router)
+    handles = [engine.submit(ask(f"{name} cat", "auto")) for name in NAMES]
+    turns = [{"role": "user", "content": "b"}, {"role": "assistant", "content": "no"},
+             {"role": "user", "content": "c please"}]  # fmt: skip
+    talk = engine.submit(ask(turns, "auto"))  # type: ignore[arg-type]
+    for seed, handle in enumerate(handles):
+        assert tokens_of(handle) == wanted(base, {seed: 1.0}, f"{NAMES[seed]} cat")
+        assert str(handle.mix) == f"{NAMES[seed]}=1"
+        assert handle.routing is not None
+    assert str(talk.mix) == "c=1"
+    assert router.calls == [6]
+    stats = engine.stats()
+    assert stats.gate_seconds > 0
+    assert stats.gate_share == stats.gate_seconds / stats.prompt_seconds
+
+
+def test_a_router_that_fails_fails_its_request_alone(base: Base, library: Library) -> None:
+    engine = engine_of(base, library, router=FirstLetter(NAMES))
+    good, bad = engine.submit(ask("a cat", "auto")), engine.submit(ask("!", "auto"))
+    with pytest.raises(PromptError, match="exclamation"):
+        bad.result()
+    assert tokens_of(good) == wanted(base, {0: 1.0}, "a cat")
+    assert engine.stats().waiting == 0
+
+
+def test_a_router_that_names_a_vanished_skill_fails_the_request(
+    base: Base, library: Library
+) -> None:
+    router = FixedRouter(["gone"], "gone")
+    with pytest.raises(UnknownSkillError):
+        engine_of(base, library, router=router).submit(ask(mix="auto")).result()
