@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -20,11 +21,12 @@ def lean_imports() -> Iterator[None]:
     gc.disable()
     import transformers.utils
 
-    asked = transformers.utils.is_scipy_available
-    transformers.utils.is_scipy_available = lambda: False
+    utils: Any = transformers.utils
+    asked = utils.is_scipy_available
+    utils.is_scipy_available = lambda: False
     try:
         yield
     finally:
-        transformers.utils.is_scipy_available = asked
+        utils.is_scipy_available = asked
         if collecting:
             gc.enable()

@@ -34,7 +34,7 @@ class DemoSettings:
     dev_examples: int = 100
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            epochs=2.0, lr=4e-3, batch_size=16, eval_every=100, patience=0, max_length=256
+            epochs=2.0, lr=3e-3, batch_size=8, eval_every=200, patience=0, max_length=256
         )
     )
     lora: LoraSettings = field(
