@@ -55,9 +55,10 @@ class Skill:
         from loramix.adapter import read_adapter
 
         self.check_files()
-        adapter = read_adapter(self.path, base_model)
-        self.check_files()  # a writer may have come in between
-        return adapter
+        try:
+            return read_adapter(self.path, base_model)
+        finally:  # a writer may have come in between, which explains an error too
+            self.check_files()
 
     def memory(self) -> Tensor:
         """Gate features of the example prompts, [N, F] float32.
