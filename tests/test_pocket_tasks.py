@@ -33,7 +33,8 @@ EVERY = [*TASKS.values(), *COMPOSITES.values(), NONE]
 TEMPLATES = {
     "sentiment": sentiment.ASK, "summarization": summarization.ASK, "calculate": math.CALCULATE,
     "solve": math.SOLVE, "gain": math.GAIN, "loss": math.LOSS, "groups": math.GROUPS,
-    "share": math.SHARE, "code": code.ASK, "layouts": qa.LAYOUTS, "praise": messages.PRAISE,
+    "share": math.SHARE, "portion": math.PORTION, "code": code.ASK,
+    "layouts": qa.LAYOUTS, "praise": messages.PRAISE,
     "blame": messages.BLAME, "facts": messages.FACTS, "none": none_task.ASK,
     "both": composite_tasks.BOTH_OF_TEXT, "code_math": composite_tasks.CODE_AND_MATH,
     "have": composite_tasks.HAVE, "together": composite_tasks.TOGETHER,
@@ -73,7 +74,7 @@ def test_test_templates_stand_in_no_other_split(name: str) -> None:
 @pytest.mark.parametrize("attribute", [*qa.PERSON.items(), *qa.COMPANY.items()], ids=lambda a: a[0])
 def test_question_and_fact_templates_are_held_out(attribute) -> None:
     for patterns in (attribute[1].facts, attribute[1].asks):
-        assert len(set(patterns)) == len(patterns) == 6
+        assert len(set(patterns)) == len(patterns) >= 6
         assert not set(pool(patterns, "test")) & set(pool(patterns, "train"))
 
 
@@ -180,5 +181,5 @@ def test_the_bases_own_text_holds_no_working_of_the_test_set() -> None:
     sums = sums.replace(text.KNOWN, "").replace(text.DRAWN, "")
     for example in TASKS["math"].examples("test", 300, 9):
         working = example.meta["content"]
-        if working.count("=") > 1 and "^" not in working:  # one step is a fact, not a working
+        if ", " in working and "^" not in working:  # one step is a fact, not a working
             assert not re.search(rf"(?<![\dx-]){re.escape(working)}(?!\d)", sums), working

@@ -37,7 +37,7 @@ FILES: dict[str, tuple[str, float, float]] = {  # source → file, share of the 
     "tldr": ("tldr_pages.txt.zst", 0.02, 4.0),
     "peps": ("python_peps.txt.zst", 0.01, 2.0),
 }
-GENERATED_MB = 40.0
+GENERATED_MB = 120.0
 PLAIN, DRAWN, KNOWN = 100, 20, 100  # what a token counts: in the files, drawn by chance, known
 _MARKS = re.compile(f"([{text.KNOWN}{text.DRAWN}])")
 

@@ -31,6 +31,7 @@ SHAPE = {
 }  # fmt: skip
 TOKENS_PER_STEP = 8192
 SHORT = 256  # most sequences; every eighth step has CONTEXT
+TOKENS_AT_ONCE = 1024  # what goes through the model in one piece: its activations stay in cache
 WARM, COOL = 0.01, 0.45  # shares of the time spent warming up and cooling down
 MUON_RATE, ADAM_RATE = 0.01, 3e-3
 
@@ -99,12 +100,21 @@ def wire_lookback(model: LlamaForCausalLM) -> None:
 
 
 class Streams:
-    """Draws rows of token ids from the sources by their shares."""
+    """Draws rows of token ids from the sources by their shares.
+
+    A row of short documents starts where one starts: a recap whose passage was cut off would
+    teach the model to make things up.
+    """
 
     def __init__(self, work: Path, rng: np.random.Generator) -> None:
         manifest = json.loads((work / "streams.json").read_text())
         self.arrays = [np.load(work / f"{name}.npy", mmap_mode="r") for name in manifest]
         self.counts = [np.load(work / f"{name}.counts.npy", mmap_mode="r") for name in manifest]
+        starts = [np.flatnonzero(array == 1) for array in self.arrays]  # of documents
+        self.starts = [
+            found if len(array) < CONTEXT * len(found) else None
+            for found, array in zip(starts, self.arrays, strict=True)
+        ]
         shares = np.array([entry["share"] for entry in manifest.values()])
         self.shares, self.rng = shares / shares.sum(), rng
 
@@ -114,7 +124,9 @@ class Streams:
         out, counts = [], []
         for source in picked:
             array = self.arrays[source]
-            start = int(self.rng.integers(0, len(array) - length - 1))
+            last, starts = len(array) - length - 1, self.starts[source]
+            start = int(self.rng.integers(0, last) if starts is None else self.rng.choice(starts))
+            start = min(start, last)
             out.append(torch.from_numpy(array[start : start + length + 1].astype(np.int64)))
             count = self.counts[source][start + 1 : start + length + 1]
             counts.append(torch.from_numpy(count.astype(np.float32)))
@@ -201,7 +213,7 @@ def main() -> None:
         losses = F.cross_entropy(
             logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none"
         )
-        return (losses * counts.flatten()).sum() / counts.sum()
+        return (losses * counts.flatten()).sum()
 
     compiled = torch.compile(loss_of, dynamic=False)
     limit = args.minutes * 60
@@ -216,8 +228,12 @@ def main() -> None:
         for optimizer, peak in ((muon, MUON_RATE), (adam, ADAM_RATE)):
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
-        loss = compiled(ids, counts)
-        loss.backward()
+        value, total = 0.0, counts.sum()
+        at_once = max(1, TOKENS_AT_ONCE // length)
+        for part, weights in zip(ids.split(at_once), counts.split(at_once), strict=True):
+            loss = compiled(part, weights) / total
+            loss.backward()
+            value += loss.item()
         # the same in all processes, so that they stop together
         state["seconds"] = average(parameters, earlier + time.monotonic() - started)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -225,7 +241,6 @@ def main() -> None:
         adam.step()
         muon.zero_grad()
         adam.zero_grad()
-        value = loss.item()
         smooth = state["loss"]
         state["loss"] = value if math.isnan(smooth) else 0.98 * smooth + 0.02 * value
         state["step"] += 1

@@ -69,6 +69,19 @@ STORIES = {
     {p} picked {a} {t}, then {b} more, altogether | one shelf holds {a} {t}, another {b}; both hold
     {q} added {b} {t} to the {a} of {p}, so | {a} {t} were sold early and {b} late; sold in sum:
     with {a} {t} at home and {b} at work {p} owns | the shop got {a} {t} on {d}, {b} on {d2}, total
+    {p} found {a} {t} in one drawer and {b} in the next, all told | first {a} {t}, then another {b}:
+    {a} {t} arrived by truck and {b} by train; what arrived:
+    {p} wrote down {a} {t}, {q} {b}; both lists:
+    {p} brings {a} {t} and {q} brings {b}, which makes
+    the day began with {a} {t} and {b} came in later:
+    between breakfast and lunch {a} {t} went out, then {b}, overall
+    {a} red {t} next to {b} blue ones:
+    {b} {t} join the {a} that were there, now | {p} keeps {a} {t}, {q} keeps {b}, the two of them
+    {p} saw {a} {t} here and {b} there, so the count is | {a} {t} plus the {b} that {q} made come to
+    in {m} it was {a} {t}, in {m2} {b}; for the two months
+    the farm gave {a} {t} last year and {b} this year, summed up:
+    a box of {a} {t} and a box of {b} {t}, opened together:
+    {p} won {a} {t} at noon and {b} at night, so the prize is
     """),
     "difference": phrases("""
     {p} had {a} {t} and gave {b} to {q}, so | of {a} {t}, {b} were lost, so
@@ -77,18 +90,43 @@ STORIES = {
     {a} {t} were there and {b} are gone, so | the shop had {a} {t} and sold {b}; unsold:
     {p} used {b} of the {a} {t}; not used: | {p} must make {a} {t} and made {b}; to do:
     {b} of {a} {t} fell down; still up: | after {b} of {a} {t} went away there were
+    {p} carried {a} {t} and dropped {b}, so there remain | {a} {t} minus the {b} that {q} used:
+    from a pile of {a} {t} {b} were taken, on the pile:
+    {b} out of {a} {t} are sold already; for sale:
+    {p} counts {a} {t}, {q} counts {b}, so {p} is ahead by | the goal is {a} {t}, so far {b}; to go:
+    {a} {t} in the morning, {b} fewer at night: | {q} eats {b} of the {a} {t}; uneaten:
+    {p} returned {b} of {a} {t} and keeps | {a} {t} were planned, {b} did not come; present:
+    since {b} of the {a} {t} were old, the new ones are | {p} spent {b} of {a} {t}; in the purse:
+    {a} {t} hung there until {b} were cut; hanging:
+    the bus held {a} {t}, {b} were unloaded; on board:
+    the team started with {a} {t} and used up {b}, so the rest is | {b} {t} short of {a} means
     """),
     "product": phrases("""
     {b} boxes with {a} {t} each hold | {p} carries {a} {t} at a time, {b} times, so
     {a} {t} in each of {b} bags make | every day {a} {t}, for {b} days:
     {b} people with {a} {t} each have | {b} rows of {a} {t} are | {b} packs, each of {a} {t}:
     {p} fills {b} shelves with {a} {t} on each, so | {a} {t} a week over {b} weeks come to
+    each of {b} houses has {a} {t}, so all houses have | {a} {t} from each of {b} friends:
+    {b} times {p} takes {a} {t}, which makes | {p} gets {a} {t} an hour and works {b} hours:
+    one box weighs as much as {a} {t}; {b} boxes: | {b} tables with {a} {t} apiece show
+    a row has {a} {t}, and there are {b} rows: | every one of {b} pupils holds {a} {t}; together:
+    {p} reads {a} pages on each of {b} days, so | {b} trips with {a} {t} a trip bring
+    the shop sells {a} {t} per day, in {b} days | {a} {t} a bag, {b} bags:
+    {q} orders {b} sets of {a} {t}, so there come | {b} shelves, {a} {t} on every shelf, in sum
     """),
     "quotient": phrases("""
     {a} {t} shared among {b} people give | {a} {t} in {b} equal heaps:
     {b} friends split {a} {t} evenly, each gets | {a} {t} over {b} bags, in each bag
     {p} deals {a} {t} to {b} players, each has | {a} {t} cut into {b} like parts give
     {b} tables share {a} {t}, one table gets | {a} {t} for {b} people, fairly shared:
+    {p} hands {a} {t} out to {b} people in equal parts, each holds
+    {a} {t} fill {b} boxes evenly, one box has
+    of {a} {t} each of {b} pupils takes the same, namely | {b} heaps from {a} {t}; one heap:
+    {a} {t} in {b} rows of the same length: | {q} spreads {a} {t} over {b} days, a day has
+    {a} {t} went to {b} houses, each house got | {b} workers made {a} {t}, each made
+    {p} and friends, {b} in all, part {a} {t}; each part:
+    {a} {t} are packed by {b}s, giving packs:
+    a team of {b} divides {a} {t}; one member has | {a} {t} last {b} days, so per day
     """),
 }
 
@@ -100,8 +138,8 @@ def _story(rng: random.Random) -> str:
     a, b = (int(part) for part in re.findall(r"\d+", problem.formula))
     p, q = rng.sample(words.FIRST, 2)
     t = rng.choice(words.THINGS)
-    d, d2 = rng.sample(words.WEEKDAYS, 2)
-    told = rng.choice(STORIES[kind]).format(a=a, b=b, p=p, q=q, t=t, d=d, d2=d2)
+    (d, d2), (m, m2) = rng.sample(words.WEEKDAYS, 2), rng.sample(words.MONTHS, 2)
+    told = rng.choice(STORIES[kind]).format(a=a, b=b, p=p, q=q, t=t, d=d, d2=d2, m=m, m2=m2)
     return f"{told} |{problem.working}"
 
 

@@ -147,41 +147,72 @@ def functions(rng: random.Random) -> str:
 
 
 TOPICS = {  # a kind of fact → how one names it
-    "city": ("city", "place", "home", "location"), "job": ("job", "profession", "trade", "work"),
-    "hobby": ("hobby", "free time", "pastime"), "pet": ("pet", "animal"), "age": ("age", "years"),
-    "color": ("car", "color of the car"), "goods": ("goods", "products", "trade"),
-    "boss": ("boss", "head", "leader"), "year": ("year", "founding year", "beginning"),
-    "staff": ("staff", "workers", "number of workers"),
+    "city": ("city", "place", "home", "location", "town", "address", "whereabouts"),
+    "job": ("job", "profession", "trade", "work", "occupation", "calling", "career"),
+    "hobby": ("hobby", "free time", "pastime", "leisure", "favorite thing to do", "interest"),
+    "pet": ("pet", "animal", "kind of animal", "companion at home"),
+    "age": ("age", "years", "number of years", "years of life"),
+    "color": ("car", "color of the car", "paint of the car", "car's color"),
+    "goods": ("goods", "products", "trade", "product", "things for sale", "output"),
+    "boss": ("boss", "head", "leader", "director", "chief", "person in charge"),
+    "year": ("year", "founding year", "beginning", "start", "foundation", "first year"),
+    "staff": ("staff", "workers", "number of workers", "employees", "size of the staff"),
 }  # fmt: skip
 INDIRECT = {  # the same as a clause
-    "city": ("where {s} is", "where to find {s}", "where {s} lives or works"),
-    "job": ("what {s} works as", "what {s} does all day", "how {s} earns money"),
-    "hobby": ("what {s} likes", "what {s} does for fun", "what {s} is fond of"),
-    "pet": ("which animal {s} keeps", "what lives with {s}"),
-    "age": ("how old {s} is", "how many years {s} counts"),
-    "color": ("which color the car of {s} has", "what kind of car {s} drives"),
-    "goods": ("what {s} makes", "what people buy from {s}", "what {s} sells"),
-    "boss": ("who leads {s}", "who is at the top of {s}", "who directs {s}"),
-    "year": ("when {s} began", "since when there is {s}", "in which year {s} started"),
-    "staff": ("how many people work at {s}", "how big {s} is"),
+    "city": ("where {s} is", "where to find {s}", "where {s} lives or works", "in which town {s} is",
+             "which place {s} calls home", "what city {s} belongs to", "where letters for {s} go",
+             "the city in which {s} is at home", "where one can visit {s}"),
+    "job": ("what {s} works as", "what {s} does all day", "how {s} earns money",
+            "which trade {s} follows", "what kind of work {s} has", "the work that {s} does",
+            "what {s} is by profession", "what {s} was trained for"),
+    "hobby": ("what {s} likes", "what {s} does for fun", "what {s} is fond of",
+              "how {s} spends a free day", "which pastime {s} has", "what {s} does after work",
+              "the thing that {s} enjoys most", "what makes {s} happy on weekends"),
+    "pet": ("which animal {s} keeps", "what lives with {s}", "what kind of animal {s} has",
+            "the animal that {s} owns", "which animal {s} looks after", "whom {s} feeds at home"),
+    "age": ("how old {s} is", "how many years {s} counts", "the age that {s} has reached",
+            "{s} being how old", "what number of years {s} has", "which birthday {s} had last"),
+    "color": ("which color the car of {s} has", "what kind of car {s} drives",
+              "how the car of {s} is painted", "the color that {s} chose for the car",
+              "what color {s}'s car is", "in which color one sees the car of {s}"),
+    "goods": ("what {s} makes", "what people buy from {s}", "what {s} sells",
+              "which things {s} produces", "what {s} is known for", "the goods that {s} offers",
+              "what leaves the works of {s}", "which products {s} has"),
+    "boss": ("who leads {s}", "who is at the top of {s}", "who directs {s}",
+             "the person who runs {s}", "who has the last word at {s}", "who heads {s}",
+             "whom the workers of {s} obey", "under whom {s} works"),
+    "year": ("when {s} began", "since when there is {s}", "in which year {s} started",
+             "how long ago {s} opened", "the year in which {s} came to be", "when {s} was founded",
+             "what year saw the start of {s}", "from which year on {s} exists"),
+    "staff": ("how many people work at {s}", "how big {s} is", "how many {s} employs",
+              "what number of workers {s} pays", "the number of people at {s}",
+              "how large the staff of {s} is", "how many earn their living at {s}"),
 }  # fmt: skip
 RECALL_CLAUSE = phrases("""
 Recap {c}. | Say again {c}. | Go back to {c}. | {c}, once more. | Repeat {c}. | Again: {c}
+Remind me {c}. | I forgot {c}. | Look up {c}. | Find {c}. | One more time {c}. | Back to {c}
+Let us see {c}. | So, {c}. | I want to hear {c}. | Note {c}.
 """)
 RECALL = phrases("""
 Recap the {t} of {s}. | {s}, {t} | Say again: {t} of {s} | About {s} and the {t}.
 Go back to the {t} of {s}. | The {t} of {s} once more. | Repeat in other words: {s}, {t}
-{s}: {t}
+{s}: {t} | {t} of {s} | Remind me of the {t} of {s}. | I forgot {s}'s {t}. | {s}'s {t}
+Look up the {t} of {s}. | Find {s} and the {t}. | {t}, {s} | Note the {t} that {s} has.
+With {s} in mind, the {t}. | As to {s}: the {t}.
+""")
+# how a recap goes on after its value
+FIRST = phrases("""
+{v}: {t} of {s}. | {v}: {t} of {s}. | {v}, {t} of {s}. | {v} ({t}) | {v} - {s}, {t} | {v}; that is about {s}.
 """)
 
 
 def passage(rng: random.Random) -> str:
     """Facts about people and firms, then some of them again in other words."""
-    made = qa.draw_passage(rng, rng.choice(SPLITS), facts=(2, 6))
+    made = qa.draw_passage(rng, rng.choice(SPLITS), facts=(2, 6), pronouns=0.25)
     count = rng.randint(2, 5)
     if rng.random() < 0.8:
         return _recalled(rng, made, count)
-    again = known(" ".join(_recap(rng, made)[1] for _ in range(count)))
+    again = " ".join(_recap(rng, made)[1] for _ in range(count))
     if rng.random() < 0.3:
         return f"{USER}{made.text}{ASSISTANT}{again}{known(END)}"
     return f"{made.text}{rng.choice((' ', chr(10)))}{again}"
@@ -197,14 +228,15 @@ def _recap(
     if made.missing and rng.random() < 0.2:
         subject, kind = topic = rng.choice(made.missing)
         if first:
-            return topic, f"Nothing about the {kind} of {subject}."
-        return topic, messages.sentence(f"as for the {kind} of {subject}, nothing is said")
+            return topic, known(f"Nothing about the {kind} of {subject}.")
+        return topic, known(messages.sentence(f"as for the {kind} of {subject}, nothing is said"))
     topic, value = rng.choice(list(made.stated.items()))
     if first:
-        return topic, f"{value}: {rng.choice(TOPICS[topic[1]])} of {topic[0]}."
+        named = rng.choice(TOPICS[topic[1]])
+        return topic, known(value) + rng.choice(FIRST).format(v="", t=named, s=topic[0])
     attribute = made.subjects[topic[0]][topic[1]]
     texts = attribute.facts if rng.random() < 0.3 else attribute.recaps
-    return topic, messages.sentence(rng.choice(texts).format(s=topic[0], v=value))
+    return topic, known(messages.sentence(rng.choice(texts).format(s=topic[0], v=value)))
 
 
 def _recalled(rng: random.Random, made: qa.Passage, count: int) -> str:
@@ -220,7 +252,7 @@ def _recalled(rng: random.Random, made: qa.Passage, count: int) -> str:
         if turn == 0:
             both = [made.text, ask] if rng.random() < 0.7 else [ask, made.text]
             ask = rng.choice((" ", "\n")).join(both)
-        turns.append(f"{USER}{ask}{ASSISTANT}{known(again + END)}")
+        turns.append(f"{USER}{ask}{ASSISTANT}{again}{known(END)}")
     return "".join(turns)
 
 
