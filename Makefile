@@ -10,7 +10,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 RUN := $(VENV)/bin
 DEMO_OUT ?= demo-out
-MINUTES ?= 135
+MINUTES ?= 100
 PROCESSES ?= 2
 
 .PHONY: demo test lint clean pocket

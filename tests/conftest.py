@@ -14,6 +14,9 @@ from tiny import make_tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Tiny shapes: a second thread waits more than it works, most of all on a busy machine.
+torch.set_num_threads(1)
+
 # The same examples in every run: a red test is red again, and its time is known.
 settings.register_profile("loramix", deadline=None, derandomize=True, max_examples=20)
 settings.load_profile("loramix")

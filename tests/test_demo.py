@@ -35,7 +35,7 @@ def small(base: Path) -> DemoSettings:
     """A demo of seconds: nothing is learned, everything happens."""
     return DemoSettings(
         base=str(base),
-        train_examples=16,
+        train_examples=dict.fromkeys(TASKS, 16),
         dev_examples=4,
         train=TrainConfig(epochs=1, batch_size=8, lr=1e-3),
         lora=LoraSettings.model_validate({"r": 2}),

@@ -48,7 +48,7 @@ def test_the_schedule_rises_stays_and_ends_at_nothing(pretrain) -> None:
     assert pretrain.rate(1.0) == 0.0
 
 
-def test_what_can_be_known_counts_in_full_and_what_chance_drew_a_tenth(pretrain) -> None:
+def test_what_can_be_known_counts_in_full_and_what_chance_drew_less(pretrain) -> None:
     import corpus
     import text
 

@@ -34,19 +34,19 @@ knows little, and alone it answers no request.
 The first five are public-domain or permissively licensed text. The others are written by
 `tools/pocket/text.py`, about {generated:.0f} MB: the vocabulary of reviews and support mail with
 ratings and replies, critics' phrases with stars, arithmetic facts (which hold the factors of
-quadratics as they hold the times tables), small Python functions, passages of facts with recaps
-in other words, lists and sentences that are said twice, and small talk in the chat format. It is
-made of all the words and clause templates of the tasks, those of their test sets as well, as a
-language model knows the language that it will be asked in. What stands nowhere in it is a skill's
-prompt with its answer, a label, a summary, a question; a program of the code task's test set; and,
-in the second half, a worked sum of the math task's test set. A test holds that.
+quadratics as they hold the times tables), sums in steps and sums told as stories, small Python
+functions with notes, passages of facts with recaps in other words, lists and sentences that are
+said twice, and small talk in the chat format. It is made of all the words and clause templates of
+the tasks, those of their test sets as well, as a language model knows the language that it will
+be asked in. What stands nowhere in it is a skill's prompt with its answer, a label, a summary, a
+question; a program of the code task's test set; or a worked sum of the math task's test set. A
+test holds that.
 
 ## How
 {tokens:.1f}M tokens in {steps:,} steps of up to {per_step:,}, {minutes:.0f} minutes on two CPU
-cores, bf16 autocast; for the second half of the time the project's text had steps of sums, notes
-after functions and recaps by topic added to it. Muon for the matrices, AdamW for the
-rest. Of the project's own text, what a reader could know from the words before it counts in full
-and the rest a tenth; last training loss {loss:.2f} nats a token, so weighted.
+cores, bf16 autocast. Muon for the matrices, AdamW for the rest. Of the project's own text, what a
+reader could know from the words before it counts in full and the rest a fifth; last training loss
+{loss:.2f} nats a token, so weighted.
 
     python tools/pocket/corpus.py --corpus CORPUS --work build/pocket
     torchrun --nproc-per-node 2 tools/pocket/pretrain.py --work build/pocket --minutes {asked:.0f}

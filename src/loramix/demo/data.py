@@ -18,7 +18,7 @@ def skill_jobs(settings: DemoSettings, seed: int) -> list[SkillJob]:
     return [
         SkillJob(
             name,
-            task.examples("train", settings.train_examples, seed),
+            task.examples("train", settings.train_examples[name], seed),
             task.examples("dev", settings.dev_examples, seed),
             settings.lora,
         )

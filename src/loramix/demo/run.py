@@ -251,7 +251,7 @@ def _save(
                 examples=[e.prompt for e in TASKS[name].examples("train", 8, seed)],
                 scores={system: row["score"] for system, row in scores[name].items()},
                 provenance={
-                    "data": f"builtin task {name!r}, {settings.train_examples} examples, "
+                    "data": f"builtin task {name!r}, {settings.train_examples[name]} examples, "
                     f"seed {seed}",
                     "made by": f"loramix {__version__} demo",
                     "steps": result.steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from loramix.adapter import LoraSettings
@@ -17,7 +18,8 @@ class DemoSettings:
 
     Attributes:
         base: what to load.
-        train_examples, dev_examples: of each skill.
+        train_examples: of each skill; those that meet the most phrasings have the most.
+        dev_examples: of each skill.
         train: how the five skills are trained, together in one run.
         lora: the shape of each adapter.
         gate_prompts: of each skill, to fit the gate; as many of none, and of each composite.
@@ -30,7 +32,15 @@ class DemoSettings:
     """
 
     base: str = "pocket"
-    train_examples: int = 1500
+    train_examples: Mapping[str, int] = field(
+        default_factory=lambda: {
+            "sentiment": 1000,
+            "summarization": 1500,
+            "math": 2000,
+            "code": 1000,
+            "qa": 2000,
+        }
+    )
     dev_examples: int = 100
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
