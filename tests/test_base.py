@@ -261,3 +261,16 @@ def test_a_prompt_that_does_not_fit_says_how_long_it_is_and_the_limit() -> None:
     assert len(check_prompt(base, "z" * 124)) == 127
     with pytest.raises(PromptError):
         check_prompt(base, "z" * 124, max_new_tokens=2)
+
+
+def test_nobody_else_speaks_of_a_prompt_that_is_too_long(
+    saved: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(saved, tmp_path / "base")
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    text = json.dumps(settings | {"model_max_length": 16})
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+    base = load_base(str(folder), "cpu")
+    assert base.tokenizer.model_max_length == 16
+    encode_prompt(base, "z" * 300)
+    assert capfd.readouterr() == ("", "")

@@ -134,6 +134,8 @@ def _load_tokenizer(id: str, folder: Path) -> PreTrainedTokenizerBase:
             "The tokenizer of the base cannot be read.", given=f"{id}: {_first_line(error)}"
         ) from error
     tokenizer.padding_side = "left"
+    # what does not fit is said by us, with what to do; transformers' own warning is silenced
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     if tokenizer.eos_token_id is None:
         raise BaseError(
             "The tokenizer of the base names no end-of-text token.",
