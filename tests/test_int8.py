@@ -362,3 +362,17 @@ def test_a_type_has_its_short_name_its_long_one_and_torchs(name: Any) -> None:
     assert choice.named("auto") is None
     with pytest.raises(UsageError, match="no data type"):
         choice.named(torch.int16)
+
+
+def test_the_bench_measures_what_int8_costs(saved: Path, tmp_path: Path) -> None:
+    from benches.int8 import perplexities
+
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat and the dog sat on the cat. " * 20, "utf-8")
+    report = perplexities(str(saved), text, 100)
+    found = report["perplexity"]
+    assert isinstance(found, dict)
+    assert set(found) == {"fp32", "bf16", "int8"}
+    assert report["rise_percent"] == pytest.approx(
+        100 * (found["int8"] / found["bf16"] - 1), abs=0.01
+    )
