@@ -25,6 +25,7 @@ from loramix.base import (
     to_int8,
 )
 from loramix.base import dtype as choice
+from loramix.base.folder import StoredWeights
 from loramix.base.int8 import int8_linear, int_products_pay, quantise
 from loramix.config import TrainConfig
 from loramix.data.example import Example
@@ -293,12 +294,21 @@ def test_weights_are_rounded_once_from_what_is_stored(loaded: Base) -> None:
     assert torch.equal(layer.scale, scale)
 
 
-def test_a_weight_that_is_stored_under_anothers_name_is_not_taken() -> None:
-    model, other = make_tiny(), make_tiny(seed=1)
-    to_int8(model, other.state_dict().get, smallest=0)
-    right = make_tiny()
-    to_int8(right, smallest=0)
-    assert torch.equal(model.lm_head.codes, right.lm_head.codes)
+def test_a_file_that_has_another_weight_under_that_name_is_not_believed(saved: Path) -> None:
+    stored = StoredWeights(saved)
+    name = "model.layers.0.mlp.up_proj.weight"
+    weight = make_base(hidden_size=256, intermediate_size=320).model.get_parameter(name)
+    assert torch.equal(stored(name, weight), weight)
+    assert stored(name, weight) is not weight
+    for other in (weight + 1, weight[:-1]):
+        assert torch.equal(stored(name, other), other)
+    assert torch.equal(stored("no.such.weight", weight), weight)
+
+
+def test_weights_of_an_ordinary_base_lie_in_lines_of_the_cache(saved: Path) -> None:
+    for dtype in ("fp32", "bf16"):
+        model = load_base(str(saved), "cpu", dtype).model
+        assert not any(parameter.data_ptr() % 64 for parameter in model.parameters())
 
 
 def test_int8_is_for_the_cpu(saved: Path) -> None:
@@ -350,8 +360,6 @@ def test_the_machine_is_asked_once() -> None:
 
 
 def test_parameters_are_counted_without_reading_them(saved: Path) -> None:
-    from loramix.base.folder import StoredWeights
-
     model = make_base(hidden_size=256, intermediate_size=320).model
     assert StoredWeights(saved).count() == sum(p.numel() for p in model.parameters())
 

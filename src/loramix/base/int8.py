@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from loramix.errors import BaseError
 
-Read = Callable[[str], Tensor | None]
-"""Path of a parameter → its tensor as stored, or None where it is not stored under that name."""
+Read = Callable[[str, Tensor], Tensor]
+"""Path of a weight, and the weight → the same as it is stored."""
 
 _SMALLEST = 1 << 16
 """Layers with fewer weights stay as they are: nothing to win, and routers are among them."""
@@ -194,7 +194,9 @@ def to_int8(model: nn.Module, read: Read | None = None, smallest: int = _SMALLES
             continue
         if kind.weight.numel() < smallest or kind.weight.shape[0 if conv1d else 1] % _WIDTH:
             continue
-        weight = _stored(kind.weight, None if read is None else read(f"{path}.weight"))
+        weight = kind.weight.detach()
+        if read is not None:
+            weight = read(f"{path}.weight", weight)
         made = Int8Linear(weight.t() if conv1d else weight, kind.bias, conv1d)
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, made.train(layer.training))
@@ -203,14 +205,6 @@ def to_int8(model: nn.Module, read: Read | None = None, smallest: int = _SMALLES
         # in another type than the rest stays in it
         if parameter.dtype == stored_in:
             parameter.data = parameter.data.to(torch.bfloat16)
-
-
-def _stored(weight: Tensor, found: Tensor | None) -> Tensor:
-    """What was found in a file, if it is this weight; some are stored under other names."""
-    weight = weight.detach()
-    if found is None or found.shape != weight.shape:
-        return weight
-    return found if torch.equal(found[0].to(weight.dtype), weight[0]) else weight
 
 
 def is_conv1d(module: nn.Module) -> bool:

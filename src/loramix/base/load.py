@@ -22,6 +22,9 @@ from loramix.errors import BaseError, UsageError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_LINE = 64
+"""Bytes of a line of the cache."""
+
 
 def load_base(
     id: str = "pocket",
@@ -55,6 +58,8 @@ def load_base(
     model.requires_grad_(False).train(False)
     if chosen.int8:
         to_int8(model, stored)
+    elif target.type == "cpu":
+        _align(model, stored)
     base = Base(
         id=id,
         path=folder,
@@ -170,6 +175,16 @@ def _load_model(
         )
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _align(model: torch.nn.Module, stored: StoredWeights) -> None:
+    """Copies weights that are used where their file is mapped, if they lie askew there.
+
+    Products take a tenth longer with them: each vector is read from two lines of the cache.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.data_ptr() % _LINE:
+            parameter.data = stored(name, parameter).to(parameter.dtype, copy=True)
 
 
 def _first_line(error: BaseException) -> str:
