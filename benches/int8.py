@@ -1,11 +1,14 @@
-"""int8 weights: what they cost in perplexity, and which of torch's products is the fastest.
+"""int8 weights: what they cost, and which of torch's products is the fastest.
 
-Claim: on real text int8 raises the perplexity of a base by at most 1 % over bfloat16.
+Claim: on real text int8 raises the perplexity of a base by at most 1 % over bfloat16, and skills
+score at most 1 point less on it.
 
     python benches/int8.py [--base pocket] [--text FILE] [--tokens 16000] [--json]
+    python benches/int8.py --library DIR [--examples 100] [--json]
     python benches/int8.py --products [--json]
 
-Without a file the text is the language reference that ships with Python. `--products` times one
+Without a file the text is the language reference that ships with Python. `--library` scores its
+skills on held-out examples of the builtin tasks of their names instead. `--products` times one
 decoding step of a TinyLlama layer for 1, 4, 8 and 64 rows, in turn within each round, in seconds
 of the processor over matrices that do not fit into its caches; medians.
 """
@@ -21,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -80,6 +84,30 @@ def perplexities(base: str, text: Path | None, tokens: int) -> dict[str, object]
     }
 
 
+def skill_scores(folder: Path, examples: int) -> dict[str, object]:
+    """Scores of a library's skills on bf16 and int8, and by how many points int8 is below."""
+    from loramix.evaluate import evaluate_skills
+    from loramix.library import Library
+    from loramix.pocket.tasks import TASKS
+
+    library = Library.open(folder)
+    tasks = {name: task for name, task in TASKS.items() if name in library.skills}
+    scores: dict[str, dict[str, float]] = {name: {} for name in tasks}
+    for dtype in ("bf16", "int8"):
+        base = load_base(library.base_id, "cpu", dtype)
+        found = evaluate_skills(base, library, tasks, ["skill"], examples)
+        for name in tasks:
+            scores[name][dtype] = round(found[name]["skill"]["score"], 4)
+    falls = {name: 100 * (score["bf16"] - score["int8"]) for name, score in scores.items()}
+    return {
+        "base": library.base_id,
+        "examples": examples,
+        "scores": scores,
+        "fall_points": {name: round(fall, 2) for name, fall in falls.items()},
+        "mean_fall_points": round(statistics.mean(falls.values()), 2),
+    }
+
+
 def products(width: int, out: int, rows: int) -> dict[str, Callable[[int], object]]:
     """What can be timed for one shape: a name → one product with weight number i."""
     count = max(2, BYTES // (width * out))
@@ -129,11 +157,13 @@ def main() -> None:
     parser.add_argument("--base", default="pocket", help="pocket, an id, or a folder")
     parser.add_argument("--text", type=Path, help="a text file, .zst too")
     parser.add_argument("--tokens", type=int, default=16_000)
+    parser.add_argument("--library", type=Path, help="a library with skills of builtin tasks")
+    parser.add_argument("--examples", type=int, default=100, help="of each task")
     parser.add_argument("--products", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     torch.manual_seed(0)
-    report: object
+    report: Any
     lines: list[str]
     if args.products:
         torch.set_num_threads(1)  # seconds of the processor would count waiting threads
@@ -143,6 +173,13 @@ def main() -> None:
             + "  ".join(f"{name} {took:.2f}" for name, took in row["milliseconds"].items())
             for row in report
         ]
+    elif args.library:
+        report = skill_scores(args.library, args.examples)
+        lines = [
+            f"{name:15}" + "  ".join(f"{dtype} {score:.3f}" for dtype, score in found.items())
+            for name, found in report["scores"].items()
+        ]
+        lines.append(f"int8 below bf16 by {report['mean_fall_points']:.2f} points in the mean")
     else:
         report = perplexities(args.base, args.text, args.tokens)
         found = "  ".join(f"{name} {value}" for name, value in report["perplexity"].items())

@@ -24,13 +24,13 @@ from loramix.base import (
     load_base,
     to_int8,
 )
-from loramix.base import dtype as choice
 from loramix.base.folder import StoredWeights
 from loramix.base.int8 import int8_linear, int_products_pay, quantise
 from loramix.config import TrainConfig
 from loramix.data.example import Example
 from loramix.engine import Engine, Limits
 from loramix.errors import BaseError, UsageError
+from loramix.library import Library, SkillCard
 from loramix.mixed import MixedModel
 from loramix.train import SkillJob, train_skills
 from tiny import ARCHITECTURES, make_tiny, random_adapter, token_ids
@@ -122,6 +122,19 @@ def test_rows_of_zeros_and_of_any_size_are_right() -> None:
     assert not got[0].any()
     for row in range(1, 8):
         assert distance(got[row], right[row]) < 2**-7
+
+
+@pytest.mark.parametrize("rows", [0, 3, 8, 65])
+def test_no_rows_are_none_and_no_numbers_stay_none(rows: int) -> None:
+    codes, scale = quantise(torch.randn(48, 32))
+    x = torch.randn(rows, 32).bfloat16()
+    assert int8_linear(x, codes, scale).shape == (rows, 48)
+    if rows:
+        x[1, 4], x[2, 4] = torch.inf, torch.nan
+        found = int8_linear(x, codes, scale).isfinite()
+        assert not found[1:3].any()  # the engine ends such rows, and only them
+        assert found[0].all()
+        assert found[3:].all()
 
 
 @pytest.mark.skipif(not int_products_pay(), reason="this processor has no int8 products")
@@ -317,59 +330,7 @@ def test_int8_is_for_the_cpu(saved: Path) -> None:
     assert "bf16" in str(caught.value)
 
 
-# ── what `auto` picks ────────────────────────────────────────────────────────────────────────
-
-
-class Stored:
-    """A folder of so many parameters."""
-
-    def __init__(self, parameters: int) -> None:
-        self.parameters = parameters
-
-    def count(self) -> int:
-        return self.parameters
-
-
-@pytest.mark.parametrize(
-    ("parameters", "fast", "picked"),
-    [
-        (300_000_000, True, torch.float32),
-        (300_000_001, True, torch.bfloat16),
-        (300_000_001, False, torch.float32),
-        (10**15, False, torch.bfloat16),  # float32 would not fit
-    ],
-)
-def test_auto_goes_by_size_and_machine(
-    parameters: int, fast: bool, picked: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import psutil
-
-    monkeypatch.setattr(choice, "bf16_pays", lambda: fast)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 16 << 30}))
-    cpu, stored = torch.device("cpu"), Stored(parameters)
-    weights = choice.pick_weights(None, cpu, stored)  # type: ignore[arg-type]
-    assert weights == (picked, False)
-    asked = choice.pick_weights(torch.int8, cpu, stored)  # type: ignore[arg-type]
-    assert asked == (torch.bfloat16, True)
-
-
-def test_the_machine_is_asked_once() -> None:
-    choice.bf16_pays.cache_clear()
-    assert choice.bf16_pays() is choice.bf16_pays()
-    assert choice.bf16_pays.cache_info().misses == 1
-
-
-def test_parameters_are_counted_without_reading_them(saved: Path) -> None:
-    model = make_base(hidden_size=256, intermediate_size=320).model
-    assert StoredWeights(saved).count() == sum(p.numel() for p in model.parameters())
-
-
-@pytest.mark.parametrize("name", ["float32", "fp32", torch.float32])
-def test_a_type_has_its_short_name_its_long_one_and_torchs(name: Any) -> None:
-    assert choice.named(name) == torch.float32
-    assert choice.named("auto") is None
-    with pytest.raises(UsageError, match="no data type"):
-        choice.named(torch.int16)
+# ── the bench ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_bench_measures_what_int8_costs(saved: Path, tmp_path: Path) -> None:
@@ -384,3 +345,17 @@ def test_the_bench_measures_what_int8_costs(saved: Path, tmp_path: Path) -> None
     assert report["rise_percent"] == pytest.approx(
         100 * (found["int8"] / found["bf16"] - 1), abs=0.01
     )
+
+
+def test_the_bench_measures_what_int8_costs_a_skill(tmp_path: Path) -> None:
+    from benches.int8 import skill_scores
+
+    base = save_base(tmp_path / "base", max_position_embeddings=2048, hidden_size=256)
+    library = Library.create(tmp_path / "library", str(tmp_path / "base"), base.fingerprint)
+    with library.edit() as change:
+        change.add("math", loud_adapter(base, 1), SkillCard(), torch.zeros(1, 8))
+    report = skill_scores(tmp_path / "library", 2)
+    scores = report["scores"]
+    assert isinstance(scores, dict)
+    assert scores["math"].keys() == {"bf16", "int8"}
+    assert report["mean_fall_points"] == 100 * (scores["math"]["bf16"] - scores["math"]["int8"])
