@@ -36,7 +36,7 @@ from loramix.train import SkillJob, train_skills
 from tiny import ARCHITECTURES, make_tiny, random_adapter, token_ids
 from tiny_base import make_base, save_base
 
-ROWS = [1, 2, 4, 5, 8, 11, 64, 65]
+ROWS = [1, 2, 4, 5, 8, 11, 16, 17, 64, 65]
 """Every product that is chosen by the number of rows, and both sides of each border."""
 
 
@@ -179,6 +179,14 @@ def test_small_layers_and_odd_widths_stay_as_they_are() -> None:
     assert isinstance(mlp.up_proj, Int8Linear)
     assert type(attention.k_proj) is nn.Linear  # 512 weights
     assert isinstance(attention.q_proj, Int8Linear)
+
+
+@pytest.mark.parametrize("arch", ["llama", "gpt2"])
+def test_int8_twice_is_int8(arch: str) -> None:
+    model, ids = make_int8(arch), token_ids(2, 4)
+    before = logits(model, ids)
+    to_int8(model, smallest=0)
+    assert torch.equal(logits(model, ids), before)
 
 
 def test_what_wants_other_weights_fails_and_says_what_to_do() -> None:

@@ -35,6 +35,9 @@ _PACKED_ROWS = 4
 _FEW_ROWS = 64
 """From there on weights that are widened to bfloat16 first are faster: the work repays it."""
 
+_FEW_PACKED_ROWS = 16
+"""The same border where the processor has no int8 products, and packed ones run up to it."""
+
 _BLOCK = 1024
 """Output channels that are quantised or widened at a time, to bound the memory that it takes."""
 
@@ -122,10 +125,10 @@ def int8_linear(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     Returns:
         [N, D_out] bfloat16.
     """
-    rows = x.shape[0]
-    if rows > _PACKED_ROWS and rows <= _FEW_ROWS and int_products_pay():
+    rows, digits = x.shape[0], int_products_pay()
+    if digits and _PACKED_ROWS < rows <= _FEW_ROWS:
         return _by_digits(x, codes, scale)
-    if rows <= _FEW_ROWS:
+    if rows <= (_PACKED_ROWS if digits else _FEW_PACKED_ROWS):
         packed: Tensor = torch.ops.aten._weight_int8pack_mm(x, codes, scale)
         return packed
     y = x.new_empty(rows, codes.shape[0])
@@ -190,7 +193,7 @@ def to_int8(model: nn.Module, read: Read | None = None, smallest: int = _SMALLES
     for path, layer in list(model.named_modules()):
         kind: Any = layer
         conv1d = is_conv1d(layer)
-        if not (conv1d or type(layer) is nn.Linear):
+        if isinstance(layer, Int8Linear) or not (conv1d or type(layer) is nn.Linear):
             continue
         if kind.weight.numel() < smallest or kind.weight.shape[0 if conv1d else 1] % _WIDTH:
             continue
