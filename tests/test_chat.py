@@ -25,6 +25,7 @@ from loramix.errors import (
     PromptError,
     RecipeError,
     UnknownSkillError,
+    UsageError,
 )
 from loramix.gate import RoutedExample, learn_gate
 from loramix.generate import generate
@@ -116,6 +117,16 @@ def test_the_policy_can_be_overridden(folder: Path) -> None:
         "meow woof please", policy="blend", sampling=SHORT, library=folder, device="cpu"
     )
     assert told["policy"] == "blend"
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+def test_the_weights_can_be_held_in_other_types(folder: Path, dtype: str) -> None:
+    ways = {"sampling": SHORT, "library": folder, "dtype": dtype}
+    report = commands.generate("the cat", mix="cats=0.7,dogs=0.3", **ways)
+    assert report["usage"]["completion_tokens"] == SHORT.max_new_tokens
+    assert commands.generate("eleven woof please", **ways)["mix"] == {"dogs": 1.0}
+    with pytest.raises(UsageError, match="no data type"):
+        commands.generate("the cat", mix="cats", library=folder, dtype="int3")
 
 
 def test_what_is_wrong_is_said_before_the_base_is_loaded(folder: Path, tmp_path: Path) -> None:

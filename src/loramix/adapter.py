@@ -17,12 +17,12 @@ import torch
 from torch import nn
 
 from loramix.adapter_files import CONFIG_FILE, WEIGHTS_FILE, read_adapter, write_adapter
+from loramix.base import is_conv1d
 from loramix.errors import AdapterError
 from loramix.lora import (
     Adapter,
     LoraModule,
     check_fit,
-    is_conv1d,
     linear_shape,
     listed,
     model_of,

@@ -54,6 +54,13 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DtypeOption = Annotated[
+    str,
+    typer.Option(
+        help="How the base's weights are held: fp32, bf16, int8 (on a CPU: half of bf16's memory), "
+        "or auto, which goes by its size and this machine."
+    ),
+]
 MixOption = Annotated[
     str,
     typer.Option(
@@ -224,6 +231,7 @@ def route(
     policy: PolicyOption = None,
     library: LibraryOption = None,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """The scores of a prompt and the mix that they give; nothing is generated."""
@@ -237,6 +245,7 @@ def route(
             policy=policy,
             library=library,
             device=device,
+            dtype=dtype,
         ),
         as_json,
         render.route,
@@ -256,6 +265,7 @@ def generate(
     policy: PolicyOption = None,
     library: LibraryOption = None,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Write an answer, and say on stderr which mix wrote it."""
@@ -277,6 +287,7 @@ def generate(
             policy=policy,
             library=library,
             device=device,
+            dtype=dtype,
             write=None if as_json else console.write,
         ),
         as_json,
@@ -296,6 +307,7 @@ def chat(
     policy: PolicyOption = None,
     library: LibraryOption = None,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
 ) -> None:
     """Talk turn by turn; /mix sets the mix, /skills lists the skills, /quit ends."""
     from loramix.commands import generate as work
@@ -313,6 +325,7 @@ def chat(
         policy=policy,
         library=library,
         device=device,
+        dtype=dtype,
         read=console.read_line,
         write=console.write,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import nn
 
+from loramix.base import Int8Linear, is_conv1d
 from loramix.errors import AdapterMismatchError, UnsupportedAdapterError
 from loramix.peft_config import ALL_LINEAR, Config, is_target
 
@@ -77,17 +78,12 @@ class _Conv1D(Protocol):
 
 def linear_shape(module: nn.Module) -> tuple[int, int] | None:
     """(D_in, D_out) of a linear layer, None for any other module."""
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear | Int8Linear):
         return module.in_features, module.out_features
     if is_conv1d(module):
         layer: _Conv1D = module  # type: ignore[assignment]
         return layer.nx, layer.nf
     return None
-
-
-def is_conv1d(module: nn.Module) -> bool:
-    # By name: importing transformers for one class would cost a second at every start.
-    return type(module).__name__ == "Conv1D" and hasattr(module, "nx") and hasattr(module, "nf")
 
 
 def check_fit(adapter: Adapter, base: Base | nn.Module) -> None:

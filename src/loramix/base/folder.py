@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from safetensors import safe_open
 
 from loramix.errors import BaseError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
@@ -127,3 +133,51 @@ def fingerprint_files(path: str | os.PathLike[str]) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+class StoredWeights:
+    """The tensors of a folder, read one at a time: nothing stays in memory but what is returned.
+
+    A file that is kept open would keep every page that was read of it in memory.
+
+    Raises:
+        BaseError: a file is broken.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._files: dict[str, Path] = {}
+        for file in sorted(folder.glob("*.safetensors")):
+            try:
+                with safe_open(file, "pt") as tensors:
+                    self._files |= dict.fromkeys(tensors.keys(), file)
+            except Exception as error:  # safetensors has a type of its own for broken files
+                raise BaseError(
+                    "The base cannot be loaded: a file of its weights is broken.",
+                    given=f"{file}: {error}",
+                    hint="download or save the base again",
+                ) from error
+
+    def __call__(self, name: str, weight: Tensor) -> Tensor:
+        """The weight of that name as it is stored.
+
+        Args:
+            name: of a parameter.
+            weight: what the model has there; given back where the file calls it otherwise.
+        """
+        weight = weight.detach()
+        if name not in self._files:
+            return weight
+        with safe_open(self._files[name], "pt") as tensors:
+            found: Tensor = tensors.get_tensor(name)
+        if found.shape != weight.shape or not (found[:1].to(weight.dtype) == weight[:1]).all():
+            return weight
+        return found
+
+    def count(self) -> int:
+        """How many numbers there are in all tensors, by the headers alone."""
+        total = 0
+        for file in set(self._files.values()):
+            with safe_open(file, "pt") as tensors:
+                shapes = [tensors.get_slice(key).get_shape() for key in tensors.keys()]  # noqa: SIM118
+                total += sum(math.prod(shape) for shape in shapes)
+        return total

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from loramix.errors import BaseError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -29,7 +31,8 @@ class Base:
         tokenizer: its tokenizer; pads on the left.
         fingerprint: sha256 of its configuration and weights as stored; adapters are tied to it.
         device: where the model is.
-        dtype: of its weights in memory.
+        dtype: that it computes in; its weights' too, unless they are int8.
+        int8: whether its linear layers hold int8 weights, rounded from those that were stored.
     """
 
     id: str
@@ -39,6 +42,30 @@ class Base:
     fingerprint: str
     device: torch.device
     dtype: torch.dtype
+    int8: bool = False
+
+    @property
+    def precision(self) -> str:
+        """How its weights are held: fp32, bf16, fp16 or int8."""
+        if self.int8:
+            return "int8"
+        short = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+        name = str(self.dtype).removeprefix("torch.")
+        return short.get(name, name)
+
+    def require_full_weights(self, work: str) -> None:
+        """Raises BaseError if the weights are not those that were stored.
+
+        Args:
+            work: what needs them, as the beginning of a sentence.
+        """
+        if self.int8:
+            raise BaseError(
+                f"{work} needs the full weights of the base.",
+                given=f"{self.id}, loaded as int8",
+                expected="weights in fp32 or bf16",
+                hint="load the base with dtype auto, fp32 or bf16; its skills fit both",
+            )
 
     @property
     def max_length(self) -> int:

@@ -35,13 +35,14 @@ def chat(
     policy: str | None = None,
     library: str | Path | None = None,
     device: str = "auto",
+    dtype: str = "auto",
     read: Callable[[str], str | None],
     write: Callable[[str], object],
 ) -> None:
     """Talk until the user leaves.
 
     Args:
-        mix, router, policy, library, device: see `Session`.
+        mix, router, policy, library, device, dtype: see `Session`.
         read: shows its argument and gives what the user typed, None when nothing more comes.
         write: shows a piece of text.
 
@@ -49,7 +50,7 @@ def chat(
         LoramixError: the library, the mix or the base cannot be used. What goes wrong in a
             turn is told there, and the conversation goes on.
     """
-    session = Session(library, mix=mix, router=router, policy=policy, device=device)
+    session = Session(library, mix=mix, router=router, policy=policy, device=device, dtype=dtype)
     Chat(session, sampling or Sampling(), write).talk(read)
 
 

@@ -24,12 +24,13 @@ def generate(
     policy: str | None = None,
     library: str | Path | None = None,
     device: str = "auto",
+    dtype: str = "auto",
     write: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
     """Answer a prompt.
 
     Args:
-        mix, router, policy, library, device: see `Session`.
+        mix, router, policy, library, device, dtype: see `Session`.
         write: gets the answer piece by piece while it is written, and a line break at its end.
 
     Returns:
@@ -40,7 +41,7 @@ def generate(
         LoramixError: as `Session` and `stream` do.
     """
     check_text(prompt)
-    session = Session(library, mix=mix, router=router, policy=policy, device=device)
+    session = Session(library, mix=mix, router=router, policy=policy, device=device, dtype=dtype)
     choice = session.choose(prompt)
     text, tokens, finish_reason = "", 0, None
     for pieces in stream(session.mixed, session.base, [prompt], choice.mix, sampling):

@@ -16,6 +16,7 @@ def route(
     policy: str | None = None,
     library: str | Path | None = None,
     device: str = "auto",
+    dtype: str = "auto",
 ) -> dict[str, Any]:
     """Route one prompt; nothing is generated, and no adapter is read.
 
@@ -26,7 +27,7 @@ def route(
     Raises:
         LoramixError: the library, the router, the policy or the prompt cannot be used.
     """
-    session = Session(library, router=router, policy=policy, device=device)
+    session = Session(library, router=router, policy=policy, device=device, dtype=dtype)
     [routing] = route_prompts(session.router, [prompt], session.policy)
     return {
         "scores": routing.scores,

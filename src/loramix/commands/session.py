@@ -47,7 +47,7 @@ class Session:
         mix: `auto`, `base`, a skill, or a recipe.
         router: which router decides where the mix is `auto`.
         policy: how its scores become a mix; None is what the library was made with.
-        device: see `load_base`.
+        device, dtype: see `load_base`.
 
     Raises:
         LibraryError: the folder is no library.
@@ -63,9 +63,11 @@ class Session:
         router: str = "gate",
         policy: str | None = None,
         device: str = "auto",
+        dtype: str = "auto",
     ) -> None:
         self.library = Library.shipped() if library is None else Library.open(library)
-        self._router, self._policy, self._device = router, policy, device
+        self._router, self._policy = router, policy
+        self._device, self._dtype = device, dtype
         self.fixed = self.parse(mix)
         if policy is not None:
             _ = self.policy  # a policy that does not exist is told before the base is loaded
@@ -85,7 +87,7 @@ class Session:
         from loramix.lean import lean_imports
 
         with lean_imports():
-            base = load_base(self.library.base_id, self._device)
+            base = load_base(self.library.base_id, self._device, self._dtype)
         self.library.check_base(base)
         return base
 

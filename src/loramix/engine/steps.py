@@ -152,7 +152,7 @@ class Steps:
     def _root(self, resolved: Resolved) -> bytes | None:
         if not self.prefix.limit:
             return None
-        how = f"{self.base.fingerprint} {self.base.dtype} {self.base.device.type}"
+        how = f"{self.base.fingerprint} {self.base.precision} {self.base.device.type}"
         if self.library is None and self.mixed is not None:
             how += f" {self.mixed.skills.edition}"  # adapters may be replaced under their names
         return root_of(how, resolved.weights)

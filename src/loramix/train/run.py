@@ -75,9 +75,11 @@ def train_skills(
         Interrupted: Ctrl-C; a checkpoint was kept.
         ResourceError: too little memory, said before the start with the `max_length` that fits.
         DataError: a job without examples that fit.
+        BaseError: the base's weights are int8.
         LoramixError: the loss is no number any more.
         StorageError: the disk does not let us.
     """
+    base.require_full_weights("Training")
     as_one = config.together if together is None else together
     _check_jobs(jobs, as_one)
     folder = Path(out_dir)
