@@ -332,7 +332,7 @@ def bench(
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Rounds; each candidate runs once in each.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Of the base's weights: auto, fp32, bf16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Of the base's weights: auto, fp32, bf16, …")] = "auto",
     base: Annotated[
         str | None,
         typer.Option(help="Measure on this base, instead of the benchmark's own random weights."),

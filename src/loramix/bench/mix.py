@@ -129,7 +129,10 @@ def _vllm(base: EndlessBase, job: dict[str, Any], settings: Filled) -> Iterator[
     rows = [row % SKILLS for row in range(settings.rows)]
     dtype = str(base.dtype).removeprefix("torch.")
     python = peer_python(settings.peers, "vllm")
-    with worker(python, "vllm_worker", {**job, "rows": rows, "dtype": dtype}) as run:
+    # what its own manual asks for, where its requirements brought it
+    openmp = python.parent.parent / "lib" / "libiomp5.so"
+    variables = {"LD_PRELOAD": str(openmp)} if openmp.exists() else {}
+    with worker(python, "vllm_worker", {**job, "rows": rows, "dtype": dtype}, **variables) as run:
         yield run
 
 
@@ -147,5 +150,5 @@ def _llamacpp(
         written = writer.ready
     vocabulary = base.model.config.get_text_config().vocab_size
     theirs = {**job, **written, "rows": blends, "vocabulary": vocabulary}
-    with worker(python, "llamacpp_worker", theirs) as run:
+    with worker(python, "llama_worker", theirs) as run:
         yield run

@@ -18,7 +18,6 @@ def report(
     rates: Mapping[str, list[float]],
     versus: Mapping[str, str],
     missing: Mapping[str, str],
-    ours: str = OURS,
     **facts: Any,
 ) -> dict[str, Any]:
     """What was measured.
@@ -27,10 +26,8 @@ def report(
         name: of the benchmark.
         settings: as it was run.
         rates: tokens a second of each candidate, one for each round.
-        versus: key of a ratio → the candidate that ours is divided by.
+        versus: key of a ratio → the candidate whose median divides ours.
         missing: candidate or dtype → why there is no figure.
-        ours: the candidate that is divided; where the ratios are between our own, theirs is
-            the one that divides.
         facts: what else was found.
 
     Returns:
@@ -48,7 +45,7 @@ def report(
         "rounds": settings.rounds,
         "tokens_per_second": medians,
         "spread": {key: [min(values), max(values)] for key, values in rates.items()},
-        "ratio": {key: _ratio(medians.get(ours), medians.get(v)) for key, v in versus.items()},
+        "ratio": {key: _ratio(medians.get(OURS), medians.get(v)) for key, v in versus.items()},
         "missing": dict(missing),
         **facts,
     }

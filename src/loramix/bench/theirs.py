@@ -15,6 +15,7 @@ from torch import Tensor
 from loramix.base import encode_prompt
 from loramix.bench.measure import Run, Timed
 from loramix.bench.ours import PROMPT, EndlessBase, twin
+from loramix.bench.peer import MissingPeer
 
 
 def generate_run(base: EndlessBase, rows: int, tokens: int) -> Run:
@@ -46,17 +47,29 @@ def peft_run(base: EndlessBase, folders: Sequence[Path], names: Sequence[str], t
 
 def batch_run(base: EndlessBase, rows: int, tokens: int) -> Run:
     """transformers' own continuous batching, `generate_batch`, without adapters."""
-    from transformers import GenerationConfig
+    try:
+        from transformers import ContinuousBatchingConfig, GenerationConfig
+    except ImportError as error:
+        raise MissingPeer(f"this transformers is too old: {error}") from error
 
     model: Any = twin(base).model
     prompts = [encode_prompt(base, PROMPT) for _ in range(rows)]
     make: Any = GenerationConfig
     config = make(do_sample=False, max_new_tokens=tokens + 1, eos_token_id=-1)
+    # without a size, its cache takes most of the memory that is free, and minutes to fill
+    length = len(prompts[0]) + tokens + 1
+    make = ContinuousBatchingConfig
+    pages = rows * (length // 256 + 2)  # of 256 tokens each
+    room = make(page_size=256, num_blocks=pages, max_batch_tokens=max(256, rows))
 
     def run() -> Timed:
         with quiet():
             outputs = model.generate_batch(
-                prompts, generation_config=config, record_timestamps=True, progress_bar=False
+                prompts,
+                generation_config=config,
+                continuous_batching_config=room,
+                record_timestamps=True,
+                progress_bar=False,
             )
         stamps = [output.timestamps for output in outputs.values()]
         start = max(times[0] for times in stamps)  # every row has its first token
