@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Bar = Callable[[float, float, str], None]
 """Called with how much is done, of how much, and a few words about where it is."""
@@ -64,3 +65,22 @@ def bar_on_stderr(title: str) -> Iterator[Bar]:
 
     with Phases() as phases, phases.phase(title) as step:
         yield step
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, transformers and its kin say errors only, and draw no bars of their own."""
+    from transformers.utils import logging
+
+    log: Any = logging
+    verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bar:
+            log.enable_progress_bar()

@@ -13,6 +13,7 @@ import torch
 
 from loramix.adapter import Adapter, LoraModule, LoraSettings, init_adapter
 from loramix.base import Base
+from loramix.bench.measure import quiet
 
 _SPECIAL = ("<pad>", "<s>", "</s>")
 
@@ -77,7 +78,8 @@ def write_base(shape: Shape, folder: Path, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         torch.set_default_dtype(torch.bfloat16)  # a wide model never stands in memory in float32
         try:
-            LlamaForCausalLM(config).save_pretrained(folder)
+            with quiet():
+                LlamaForCausalLM(config).save_pretrained(folder)
         finally:
             torch.set_default_dtype(before)
     _write_tokenizer(shape.vocabulary, folder)

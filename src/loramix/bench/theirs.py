@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import torch
 from torch import Tensor
 
 from loramix.base import encode_prompt
-from loramix.bench.measure import Run, Timed
+from loramix.bench.measure import Run, Timed, quiet
 from loramix.bench.ours import PROMPT, EndlessBase, twin
 from loramix.bench.peer import MissingPeer
 
@@ -37,11 +35,12 @@ def peft_run(base: EndlessBase, folders: Sequence[Path], names: Sequence[str], t
     # in the base's own dtype: as fast as PEFT can be
     options: dict[str, Any] = {"autocast_adapter_dtype": False}
     first, *others = folders
-    model: Any = PeftModel.from_pretrained(
-        twin(base).model, str(first), adapter_name=first.name, **options
-    )
-    for folder in others:
-        model.load_adapter(str(folder), folder.name, **options)
+    with quiet():
+        model: Any = PeftModel.from_pretrained(
+            twin(base).model, str(first), adapter_name=first.name, **options
+        )
+        for folder in others:
+            model.load_adapter(str(folder), folder.name, **options)
     return _generating(model.eval(), base, len(names), tokens, adapter_names=list(names))
 
 
@@ -103,18 +102,3 @@ def _generating(model: Any, base: EndlessBase, rows: int, tokens: int, **extra: 
         return Timed(rows * (len(stamps) - 1), stamps[-1] - stamps[0])
 
     return run
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Inside, transformers says errors only."""
-    from transformers.utils import logging as theirs
-
-    log: Any = theirs
-    level: Callable[[int], None] = log.set_verbosity
-    before = log.get_verbosity()
-    level(logging.ERROR)
-    try:
-        yield
-    finally:
-        level(before)
