@@ -12,8 +12,7 @@ from loramix.adapter import LoraSettings, init_adapter
 from loramix.engine import Engine
 from loramix.engine.direct import Direct
 from loramix.mixed import MixedModel
-from loramix.stack import add_by_row, add_mix
-from tiny import make_tiny, random_adapter
+from tiny import make_tiny
 from tiny_base import make_base
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
@@ -94,26 +93,3 @@ def test_a_mixed_head_is_mixed_by_its_rows() -> None:
     for prompt, mix in zip(PROMPTS, MIXES, strict=True):
         alone.append(Engine(base, mixed).submit(ask(prompt, mix)).result()[0].token_ids)
     assert together == alone
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-def test_skills_row_by_row_give_what_all_of_them_stacked_do(dtype: torch.dtype) -> None:
-    model = make_tiny(dtype=dtype)
-    mixed = MixedModel(model)
-    for seed in range(6):
-        mixed.add(f"s{seed}", random_adapter(model, seed=seed))
-    weights = torch.zeros(4, 6)
-    # row 2 has none
-    weights[0, 1], weights[1, 2], weights[1, 5], weights[3, 4] = 0.5, 0.3, 0.9, -1.5
-    with torch.inference_mode(), mixed.using(weights) as scope:
-        path = "model.layers.0.self_attn.q_proj"
-        stack = scope._stack(path, torch.float32, torch.device("cpu"))
-        assert stack is not None
-        assert stack.by_row is not None
-        assert stack.by_row.a.shape[:2] == (4, 8)
-        x = torch.randn(4, 1, stack.a.shape[1]).to(dtype)
-        output = torch.randn(4, 1, stack.b.shape[0]).to(dtype)
-        one = add_by_row(x, output.clone(), stack.by_row)
-        other = add_mix(x, output.clone(), stack, 4)
-        assert torch.equal(one[2], output[2])
-    torch.testing.assert_close(one, other)

@@ -10,16 +10,7 @@ from torch import nn
 
 from loramix.errors import RecipeError, UsageError
 from loramix.mix import check_skills
-from loramix.stack import (
-    SkillTensors,
-    Stack,
-    add_by_row,
-    add_mix,
-    by_columns,
-    drop_rows,
-    stack_by_row,
-    stack_skills,
-)
+from loramix.stack import SkillTensors, Stack, add_mix, by_columns, drop_rows, stack_skills
 
 Pairs = dict[tuple[str, torch.dtype], tuple[torch.Tensor, torch.Tensor]]
 """(layer, dtype) → stacked A and B."""
@@ -32,14 +23,6 @@ _FEW = 1024
 
 A bfloat16 product there costs 40 µs before it begins. Measured for widths of 320 to 2048: with
 8 rows and total rank 128 float32 takes half the time, with 32 rows up to thrice.
-"""
-
-_SMALL = 1 << 19
-"""Numbers up to which a layer's skills are kept row by row: what stays in a cache.
-
-Measured with 8 rows of two skills of rank 16 out of 8, 512 wide, one thread: 7.7 and 6.0 µs for
-the two products by row, 14.6 and 15.6 for the stacked ones. Where they stream from memory, the
-copies of a skill that several rows use cost more than the products with 0 that they save.
 """
 
 
@@ -140,7 +123,6 @@ class MixScope:
         self._learns = self._few = False
         self._stacks: dict[tuple[str, torch.dtype], Stack | None] = {}
         self._scales: dict[tuple[tuple[int, ...], torch.device], torch.Tensor] = {}
-        self._places: dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]] = {}
 
     def __enter__(self) -> MixScope:
         if self._edition != self._shelf.edition:
@@ -154,7 +136,7 @@ class MixScope:
 
     def _look_up(self) -> None:
         self._skills = [self._shelf.skill(name) for name in self.active]
-        self._stacks, self._scales, self._places = {}, {}, {}
+        self._stacks, self._scales = {}, {}
         self._learns = self._weights.requires_grad or any(s.trainable for s in self._skills)
         rates = torch.tensor([skill.dropout for skill in self._skills])
         used = (self._weights.detach() != 0).to("cpu")
@@ -183,8 +165,6 @@ class MixScope:
         whole = self.rows if x.dim() > 2 else self.tokens or x.shape[0] // self.rows * self.rows
         if x.shape[0] != whole:
             raise rows_differ(self.rows, x.shape[0], path)
-        if stack.by_row is not None and x.numel() == self.rows * x.shape[-1]:
-            return add_by_row(x, output, stack.by_row)
         if self._rates is not None and self._shelf.training:
             x = drop_rows(x, self._rates)
         return add_mix(x, output, stack, self.rows)
@@ -230,24 +210,7 @@ class MixScope:
             if not versions:
                 kept[path, dtype] = pair
         columns = tuple(k for k, module in here for _ in range(module.rank))
-        stack = Stack(*pair, self._scale(columns, device), versions)
-        if self._learns or dtype != torch.float32 or device.type != "cpu":
-            return stack
-        index, weights = self._place(columns)
-        numbers = index.numel() * (stack.a.shape[1] + stack.b.shape[0])
-        if numbers > _SMALL or 2 * index.shape[1] > len(columns):
-            return stack
-        return stack._replace(by_row=stack_by_row(stack.a, stack.b, index, weights))
-
-    def _place(self, columns: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which of the columns each row uses, [B, r], and their weights, 0 where it uses fewer."""
-        if columns not in self._places:
-            spread = self._weights.detach().to("cpu", torch.float32)[:, list(columns)]
-            rank = max(1, int((spread != 0).sum(1).amax()))
-            # those that are used come first, in their order
-            index = (spread == 0).to(torch.uint8).argsort(dim=1, stable=True)[:, :rank]
-            self._places[columns] = index, spread.gather(1, index)
-        return self._places[columns]
+        return Stack(*pair, self._scale(columns, device), versions)
 
     def _scale(self, columns: tuple[int, ...], device: torch.device) -> torch.Tensor | None:
         """The weights spread over ranks, [B, R] float32."""

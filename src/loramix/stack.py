@@ -73,7 +73,6 @@ class Stack(NamedTuple):
     """The active skills at one layer.
 
     Attributes:
-        by_row: the same, row by row, where that is less work for one token a row.
         a: [R, D_in]
         b: [D_out, R], scalings included.
         scale: [B, R] float32, or None where every weight is 1.
@@ -84,19 +83,6 @@ class Stack(NamedTuple):
     b: torch.Tensor
     scale: torch.Tensor | None
     versions: tuple[int, ...]
-    by_row: RowStack | None = None
-
-
-class RowStack(NamedTuple):
-    """For each row the skills that it uses, side by side: no product with a weight of 0.
-
-    Attributes:
-        a: [B, r, D_in], r the largest rank of a row.
-        b: [B, r, D_out], scalings and weights included.
-    """
-
-    a: torch.Tensor
-    b: torch.Tensor
 
 
 def stack_skills(
@@ -114,41 +100,6 @@ def by_columns(matrix: torch.Tensor) -> torch.Tensor:
     return matrix.t().contiguous().t()
 
 
-def stack_by_row(
-    a: torch.Tensor, b: torch.Tensor, index: torch.Tensor, weights: torch.Tensor
-) -> RowStack:
-    """The columns that each row uses, copied side by side.
-
-    Args:
-        a, b: of a `Stack`, float32.
-        index: [B, r] int64, which of the R ranks.
-        weights: [B, r] float32; 0 where a row uses less than r.
-    """
-    flat = index.reshape(-1)
-    a_rows, b_rows = (part.index_select(0, flat).contiguous() for part in (a, b.t()))
-    own = b_rows * weights.reshape(-1, 1)
-    return RowStack(a_rows.view(*index.shape, -1), own.view(*index.shape, -1))
-
-
-def add_by_row(x: torch.Tensor, output: torch.Tensor, stack: RowStack) -> torch.Tensor:
-    """The sum of `add_mix` for one token a row, without gradients; written into `output`.
-
-    Args:
-        x: [B, 1, D_in] or [B, D_in].
-        output: [B, 1, D_out] or [B, D_out].
-        stack: the rows' skills.
-    """
-    rows = len(stack.a)
-    x = x.reshape(rows, 1, -1)
-    h = torch.bmm(x if x.dtype == torch.float32 else x.float(), stack.a.transpose(1, 2))
-    flat = output.view(rows, 1, -1)
-    if output.dtype == torch.float32:
-        flat.baddbmm_(h, stack.b)
-    else:
-        flat.add_(torch.bmm(h, stack.b))
-    return output
-
-
 def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> torch.Tensor:
     """output + B (scale ⊙ A x), all tokens at once.
 
@@ -163,7 +114,7 @@ def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> t
     Returns:
         The sum, shaped and typed as `output`.
     """
-    a, b, scale = stack.a, stack.b, stack.scale
+    a, b, scale, _ = stack
     if x.dtype != a.dtype:  # also float32 tokens that meet bfloat16 layers under autocast
         x = x.to(a.dtype)
     h = torch.mm(x.reshape(-1, a.shape[1]), a.t())  # [B·T, R]
