@@ -37,7 +37,7 @@ ORDER = [
     *("card", "transaction", "snapshot", "library"),  # adapters → skills on disk
     *("gate",),  # prompts → scores → mixes
     *("detokenize", "sampling", "engine", "generate"),  # mixes → text
-    *("evaluate", "demo"),
+    *("evaluate", "demo", "bench"),
     *("commands", "render", "console", "cli"),
 ]
 # The one way back: the door through which all rows come looks a builtin task up by its name.

@@ -331,6 +331,45 @@ def chat(
     )
 
 
+@app.command()
+def bench(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="mix (a blend a row, against the base and the peers), mix-1b (the same on 1.1B "
+            "parameters), single (one row), zipf (a thousand skills), memory, int8."
+        ),
+    ],
+    rows: Annotated[int | None, typer.Option(min=1, help="Rows that are written together.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens to time in a row.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds; each candidate runs once in each.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Of the base's weights: auto, fp32, bf16, …")] = "auto",
+    base: Annotated[
+        str | None,
+        typer.Option(help="Measure on this base, instead of the benchmark's own random weights."),
+    ] = None,
+    peers: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where `benches/peers.py` installed the peers.")
+    ] = Path("build/peers"),
+    as_json: JsonOption = False,
+) -> None:
+    """Measure loramix next to its peers, all of them in turn in one run."""
+    from loramix.commands import bench as work
+
+    console.report(
+        lambda: work.bench(
+            name,
+            work.Settings(
+                rows=rows, tokens=tokens, rounds=rounds, dtype=dtype, base=base, peers=peers
+            ),
+        ),
+        as_json,
+        render.bench,
+    )
+
+
 def main() -> None:
     """The console script."""
     app(prog_name="loramix")

@@ -27,7 +27,7 @@ from loramix.stack import SkillTensors
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["MixScope", "MixedModel"]
+__all__ = ["MixScope", "MixedModel", "is_own_hook"]
 
 
 class MixedModel(nn.Module):
@@ -205,6 +205,11 @@ def _leave(shelf: weakref.ref[Shelf], base: nn.Module, args: object, output: obj
     skills = shelf()
     if skills is not None and skills.scope is not None:
         skills.scope.tokens = None
+
+
+def is_own_hook(hook: object) -> bool:
+    """Whether a hook on a base is one of those that a `MixedModel` sets on it."""
+    return isinstance(hook, functools.partial) and hook.func in (_enter, _leave, _mix_layer)
 
 
 def _scope_checkpoints(shelf: weakref.ref[Shelf], base: nn.Module) -> None:

@@ -150,3 +150,31 @@ def generate(result: dict[str, Any]) -> None:
     Console(stderr=True, highlight=False, markup=False).print(
         f"[{recipe(result['mix'])}]", style="dim"
     )
+
+
+def bench(result: dict[str, Any]) -> None:
+    """Rates with their spread, ratios, what else was found, and what is missing."""
+    machine = result["machine"]
+    _print(
+        f"{result['bench']}: {result['base']}, {result['dtype']}, {result['rows']} rows, "
+        f"{result['rounds']} rounds; {machine['processor']}, {machine['threads']} threads"
+    )
+    spread: Mapping[str, Any] = result["spread"]
+    _table(
+        ("", "tokens a second", "lowest", "highest"),
+        [
+            (name, *(None if rate is None else f"{rate:.1f}" for rate in (middle, *ends)))
+            for name, middle in result["tokens_per_second"].items()
+            for ends in [spread.get(name, (None, None))]
+        ],
+    )
+    if result["ratio"]:
+        _table(("ours divided by", "ratio"), list(result["ratio"].items()))
+    for key in ("bandwidth_gb_per_second", "share", "resident_mb", "peak_mb", "loads"):
+        if key in result:
+            value = result[key]
+            if isinstance(value, Mapping):
+                value = ", ".join(f"{name} {_cell(item)}" for name, item in value.items())
+            _print(f"{key.replace('_', ' ')}: {_cell(value)}")
+    for name, reason in result["missing"].items():
+        _print(f"missing: {name}, {reason}")

@@ -174,12 +174,24 @@ def attention(
     cache.waiting = None
     if scaling is None:
         scaling = query.shape[-1] ** -0.5
+    return attend(query, layer, plan, scaling, sliding_window, softcap), None
+
+
+def attend(
+    query: Tensor,
+    layer: LayerCache,
+    plan: Plan,
+    scaling: float,
+    window: int | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    """`query` [N, H, 1, D] against the slots, which have the tokens' own keys → [N, 1, H, D]."""
     parts = []
     if plan.decoding:
-        parts.append(_decode(query, layer, plan, scaling, sliding_window, softcap))
+        parts.append(_decode(query, layer, plan, scaling, window, softcap))
     for chunk in plan.chunks:
-        parts.append(_prefill(query, layer, plan, chunk, scaling, sliding_window, softcap))
-    return (parts[0] if len(parts) == 1 else torch.cat(parts)), None
+        parts.append(_prefill(query, layer, plan, chunk, scaling, window, softcap))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _decode(

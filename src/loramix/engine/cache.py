@@ -45,6 +45,7 @@ class KeyValueStore:
         self.slots = 0
         self.capacity = 0
         self._layers: dict[int, LayerCache] = {}
+        self._token_bytes = 0  # counted once: it is asked for in every step
 
     @property
     def bytes(self) -> int:
@@ -54,10 +55,7 @@ class KeyValueStore:
     @property
     def token_bytes(self) -> int | None:
         """Of one token in all layers; None before the first forward."""
-        if not self._layers:
-            return None
-        parts = (part for layer in self._layers.values() for part in layer)
-        return sum(part.shape[1] * part.shape[3] * part.itemsize for part in parts)
+        return self._token_bytes or None
 
     def layer(self, index: int) -> LayerCache:
         """One layer; KeyError before the first forward."""
@@ -94,6 +92,8 @@ class KeyValueStore:
             layer = self._layers[index] = LayerCache(
                 keys.new_zeros(*room, keys.shape[-1]), values.new_zeros(*room, values.shape[-1])
             )
+            for part in (keys, values):
+                self._token_bytes += part.shape[1] * part.shape[3] * part.itemsize
         layer.keys[slots, :, at] = keys[:, :, 0]
         layer.values[slots, :, at] = values[:, :, 0]
 
@@ -147,7 +147,7 @@ class KeyValueStore:
     def forget(self) -> None:
         """The same, and forget what the layers are like: the device may be another one."""
         self._layers = {}
-        self.slots = self.capacity = 0
+        self.slots = self.capacity = self._token_bytes = 0
 
 
 def _ahead(slots: int, tokens: int, most_slots: int, most_tokens: int) -> tuple[int, int, int]:

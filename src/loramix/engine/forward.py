@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from loramix.base import Base
 from loramix.engine.cache import KeyValueStore
 from loramix.mixed import MixedModel
+
+if TYPE_CHECKING:
+    from loramix.engine.attention import Plan
+    from loramix.engine.direct import Direct
 
 
 class Feed(NamedTuple):
@@ -49,6 +53,8 @@ class Runner:
         self._head_path = next(
             (path for path, module in base.model.named_modules() if module is self._head), ""
         )
+        self._looked = False
+        self._short: Direct | None = None
         self._scope: AbstractContextManager[Any] = contextlib.nullcontext()
         self._scope_of: list[Mapping[str, float]] | None = None
 
@@ -63,9 +69,9 @@ class Runner:
             Logits [B, V] after the last token of each row, in the order of `feeds`.
         """
         # here, since it loads much of transformers, which commands do in a way of their own
-        from loramix.engine.attention import Chunk, Plan, StepCache, running
+        from loramix.engine.attention import Chunk, Plan
 
-        base, device = self.base, self.base.device
+        device = self.base.device
         ids = [token for feed in feeds for token in feed.tokens]
         lengths: list[int] = []
         chunks: list[Chunk] = []
@@ -80,11 +86,32 @@ class Runner:
                 end = feed.first + len(feed.tokens)
                 chunks.append(Chunk(start, stop, feed.slot, feed.first, end))
         plan = Plan(lengths, chunks, device)
-        cache = StepCache(self.store, plan)
-        inputs = torch.tensor(ids, device=device)[:, None]
+        inputs = torch.tensor(ids, device=device)
         kept = None if len(ids) == len(feeds) else torch.tensor(last, device=device)
-        with self._mixing(feeds), self._only(kept, feeds), running(base.model, cache):
-            out: Any = base.model(
+        with self._mixing(feeds):
+            direct = self._direct()
+            if direct is not None and direct.unheard:
+                return direct(inputs, plan, self.store, kept)
+            return self._whole(inputs[:, None], plan, kept, feeds)
+
+    def _direct(self) -> Direct | None:
+        """The short way through the base, if it has one."""
+        if not self._looked:
+            from loramix.engine.direct import Direct
+
+            self._looked = True
+            self._short = Direct(self.base.model) if Direct.fits(self.base.model) else None
+        return self._short
+
+    def _whole(
+        self, inputs: Tensor, plan: Plan, kept: Tensor | None, feeds: Sequence[Feed]
+    ) -> Tensor:
+        """The model's own forward of `inputs` [N, 1]."""
+        from loramix.engine.attention import StepCache, running
+
+        cache = StepCache(self.store, plan)
+        with self._only(kept, feeds), running(self.base.model, cache):
+            out: Any = self.base.model(
                 input_ids=inputs,
                 position_ids=plan.places[:, None],
                 attention_mask=torch.ones_like(inputs),

@@ -1,0 +1,95 @@
+"""The short way through a Llama: the same logits as the long one, and only where nobody listens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from engine_oracle import MIXES, PROMPTS, World, ask, loud_adapter, make_mixed
+from loramix.adapter import LoraSettings, init_adapter
+from loramix.engine import Engine
+from loramix.engine.direct import Direct
+from loramix.mixed import MixedModel
+from tiny import make_tiny
+from tiny_base import make_base
+
+FAMILY = ("llama", "mistral", "qwen2", "qwen3")
+
+
+def written(engine: Engine) -> list[tuple[int, ...]]:
+    handles = [engine.submit(ask(p, m)) for p, m in zip(PROMPTS, MIXES, strict=True)]
+    return [handle.result()[0].token_ids for handle in handles]
+
+
+def noting(run: Any, logits: list[torch.Tensor]) -> Any:
+    """Runs, and keeps the logits."""
+
+    def noted(feeds: Any) -> torch.Tensor:
+        logits.append(run(feeds))
+        return logits[-1]
+
+    return noted
+
+
+@pytest.mark.parametrize("arch", FAMILY)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_the_short_way_gives_the_logits_of_the_long_one(
+    arch: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_base(arch, dtype=dtype)
+    mixed = make_mixed(base)
+    kept: list[list[torch.Tensor]] = []
+    for fits in (True, False):
+        monkeypatch.setattr(Direct, "fits", lambda _model, fits=fits: fits)
+        engine = Engine(base, mixed)
+        logits: list[torch.Tensor] = []
+        monkeypatch.setattr(engine._steps, "_runner", noting(engine._steps._runner, logits))
+        for prompt, mix in zip(PROMPTS, MIXES, strict=True):
+            engine.submit(ask(prompt, mix))
+        engine.step()
+        engine.step()
+        kept.append(logits)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.1
+    for short, long in zip(*kept, strict=True):
+        torch.testing.assert_close(short, long, rtol=tolerance, atol=tolerance)
+
+
+def test_a_base_of_another_make_runs_its_own_forward() -> None:
+    assert all(Direct.fits(make_tiny(arch)) for arch in FAMILY)
+    assert not any(Direct.fits(make_tiny(arch)) for arch in ("gpt2", "gpt_neox", "opt"))
+
+
+def test_a_hook_on_any_module_hears_what_it_waits_for() -> None:
+    world = World()
+    wanted = written(world.engine())
+    names = [name for name, _ in world.base.model.named_modules()]
+    assert Direct(world.base.model).unheard
+    for name in names:
+        heard: list[Any] = []
+        module = world.base.model.get_submodule(name)
+        handle = module.register_forward_hook(lambda *_, heard=heard: heard.append(1))
+        try:
+            assert written(world.engine()) == wanted
+        finally:
+            handle.remove()
+        # a list of layers is never called, nor is it by the model's own forward
+        assert bool(heard) == (not isinstance(module, torch.nn.ModuleList)), name
+    assert Direct(world.base.model).unheard
+
+
+def test_a_mixed_head_is_mixed_by_its_rows() -> None:
+    base = make_base()
+    adapter = loud_adapter(base, 1)
+    head = init_adapter(base.model, LoraSettings(r=4, target_modules=["lm_head"]), 3)
+    for module in head.modules.values():
+        module.B.normal_(generator=torch.Generator().manual_seed(1))
+    mixed = MixedModel(base.model)
+    mixed.add("one", adapter)
+    mixed.add("two", head)
+    together = written(Engine(base, mixed))
+    alone = []
+    for prompt, mix in zip(PROMPTS, MIXES, strict=True):
+        alone.append(Engine(base, mixed).submit(ask(prompt, mix)).result()[0].token_ids)
+    assert together == alone
