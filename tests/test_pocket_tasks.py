@@ -18,7 +18,7 @@ from loramix.pocket.tasks import (
     NONE,
     TASKS,
     code,
-    math,
+    math_phrases,
     messages,
     programs,
     qa,
@@ -31,13 +31,14 @@ from loramix.pocket.words import SPLITS, pool
 
 EVERY = [*TASKS.values(), *COMPOSITES.values(), NONE]
 TEMPLATES = {
-    "sentiment": sentiment.ASK, "summarization": summarization.ASK, "calculate": math.CALCULATE,
-    "solve": math.SOLVE, "gain": math.GAIN, "loss": math.LOSS, "groups": math.GROUPS,
-    "share": math.SHARE, "portion": math.PORTION, "code": code.ASK,
-    "layouts": qa.LAYOUTS, "praise": messages.PRAISE,
-    "blame": messages.BLAME, "facts": messages.FACTS, "none": none_task.ASK,
-    "both": composite_tasks.BOTH_OF_TEXT, "code_math": composite_tasks.CODE_AND_MATH,
-    "have": composite_tasks.HAVE, "together": composite_tasks.TOGETHER,
+    "sentiment": sentiment.ASK, "summarization": summarization.ASK,
+    "calculate": math_phrases.CALCULATE, "solve": math_phrases.SOLVE, "gain": math_phrases.GAIN,
+    "loss": math_phrases.LOSS, "groups": math_phrases.GROUPS, "share": math_phrases.SHARE,
+    "portion": math_phrases.PORTION, "code": code.ASK, "layouts": qa.LAYOUTS,
+    "praise": messages.PRAISE, "blame": messages.BLAME, "facts": messages.FACTS,
+    "none": none_task.ASK, "both": composite_tasks.BOTH_OF_TEXT,
+    "code_math": composite_tasks.CODE_AND_MATH, "have": composite_tasks.HAVE,
+    "together": composite_tasks.TOGETHER,
 }  # fmt: skip
 
 

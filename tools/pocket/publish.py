@@ -40,7 +40,8 @@ said twice, and small talk in the chat format. It is made of all the words and c
 the tasks, those of their test sets as well, as a language model knows the language that it will
 be asked in. What stands nowhere in it is a skill's prompt with its answer, a label, a summary, a
 question; a program of the code task's test set; or a worked sum of the math task's test set. A
-test holds that.
+test holds that. (Percentages stood there in one step, "10% of 170 is 17, 17 * 4 = 68", those of
+what is now the test set among them; the task works them out in tens and ones.)
 
 ## How
 {tokens:.1f}M tokens in {steps:,} steps of up to {per_step:,}, {minutes:.0f} minutes on two CPU
@@ -80,7 +81,7 @@ def main() -> None:
     for file in ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
                  "tokenizer_config.json", "chat_template.jinja"):  # fmt: skip
         if (source / file).exists():
-            shutil.copy(source / file, args.into / file)
+            shutil.copyfile(source / file, args.into / file)  # not its mode: anybody reads it
     tokenizer = AutoTokenizer.from_pretrained(args.into)
     parameters = (args.into / "model.safetensors").stat().st_size / 2  # bf16
     card = CARD.format(

@@ -27,8 +27,9 @@ def skill_jobs(settings: DemoSettings, seed: int) -> list[SkillJob]:
 
 
 def gate_examples(split: Split, count: int, seed: int) -> list[RoutedExample]:
-    """Prompts whose needs are known: `count` of each skill, of none, and of each composite.
+    """Prompts whose needs are known: `count` of each skill, and of none.
 
+    A composite stands between two skills that pull it to either side, and has three times as many.
     The order is random, so that any part of the list is a fair sample.
     """
     routed = [
@@ -38,7 +39,7 @@ def gate_examples(split: Split, count: int, seed: int) -> list[RoutedExample]:
     ]
     routed += [RoutedExample(example.prompt) for example in NONE.examples(split, count, seed)]
     for composite in COMPOSITES.values():
-        for example in composite.examples(split, count, seed):
+        for example in composite.examples(split, 3 * count, seed):
             routed.append(RoutedExample(example.prompt, example.meta["skills"]))
     random.Random(seed).shuffle(routed)
     return routed

@@ -22,7 +22,7 @@ class DemoSettings:
         dev_examples: of each skill.
         train: how the five skills are trained, together in one run.
         lora: the shape of each adapter.
-        gate_prompts: of each skill, to fit the gate; as many of none, and of each composite.
+        gate_prompts: of each skill, to fit the gate; as many of none, thrice of each composite.
         memory: prompts of each skill whose features the library keeps.
         base_examples: held-out examples of each skill for the base alone.
         test_examples: held-out examples of each skill, with its adapter and routed.
@@ -36,21 +36,21 @@ class DemoSettings:
         default_factory=lambda: {
             "sentiment": 1000,
             "summarization": 1500,
-            "math": 2000,
+            "math": 4000,
             "code": 1000,
-            "qa": 2000,
+            "qa": 2500,
         }
     )
     dev_examples: int = 100
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            epochs=2.0, lr=3e-3, batch_size=8, eval_every=200, patience=0, max_length=256
+            epochs=2.0, lr=2e-3, batch_size=8, eval_every=200, patience=0, max_length=256
         )
     )
     lora: LoraSettings = field(
         default_factory=lambda: LoraSettings.model_validate({"target_modules": list(MATRICES)})
     )
-    gate_prompts: int = 600
+    gate_prompts: int = 1000
     memory: int = 250
     base_examples: int = 60
     test_examples: int = 150

@@ -26,6 +26,30 @@ How does the [writer/customer] feel, and what are the main points of this {kind}
 ~[Label the sentiment/Tell me the tone], then [give a one-line summary/write a short summary].
 TL;DR and [tone/sentiment]
 ~Write a [short/brief] digest of the {kind} with its [tone/mood].
+~Tell me the [tone/mood] of this {kind} and its main points.
+What is the [tone/sentiment] of this {kind}, and what are its key points?
+~[Sum up/Summarize] this {kind} and judge how the [writer/customer] feels.
+One line of summary and the [sentiment/tone/mood], please.
+~Give the gist of this {kind} and label its [tone/sentiment].
+What went well, what went wrong, and what is the [tone/mood] of this {kind}?
+~Condense this {kind} to one line and check its [sentiment/tone].
+~Write a summary of this {kind} and add the [tone/sentiment].
+Is this {kind} positive or negative, and what does it say in short?
+~Make a one-line digest of this {kind}, then rate its [mood/sentiment].
+I need the [tone/sentiment] and a short summary of this {kind}.
+~Recap this {kind} and classify how the [customer/writer] feels.
+What is the [mood/sentiment] here, and what does the {kind} say, in short?
+How does the [writer/customer/author] feel, and what does this {kind} say in one line?
+~Say in one line what this {kind} is about, and name its [tone/sentiment/mood].
+What is the [tone/mood/sentiment], and what are the main points?
+~Tell me what this {kind} says in brief and how the [customer/writer] sounds.
+The [tone/sentiment/mood] and the gist of this {kind}, please.
+~Check the [tone/sentiment/mood] of this {kind} and sum it up.
+Positive or negative? And what does this {kind} say in one line?
+What was liked, what was not, and how does the [writer/customer] feel overall?
+~Give the short version of this {kind} together with its [mood/tone/sentiment].
+In one line, what does this {kind} say, and is it positive, negative, mixed or neutral?
+What does it say, and in what [mood/tone]?
 """)
 CODE_AND_MATH = phrases("""
 ~Write Python code that solves {x} and explain the maths.
@@ -40,6 +64,18 @@ I need a [function/Python script] for {x} and an explanation of the [mathematics
 ~Program a solver for {x} in Python and explain the [equation/calculation].
 How do I [solve/compute] {x} in Python, and what is the maths behind it?
 ~Show both the Python code and the [working/math] for {x}.
+~Write a [Python script/program] for {x} and explain how the [maths/math] works.
+~Work out {x} step by step and give me [Python code/a function] that does it.
+Can I have a [Python function/script] for {x} and the [working/calculation] too?
+~Calculate {x} and show a [Python/small] function that computes it.
+~Explain how to solve {x} and put it into Python code.
+What is the [math/maths] of {x}, and how is it coded in Python?
+~Build a Python solver for {x}, with the [maths/steps] explained.
+~Do {x} on paper and in Python.
+Python code and [working/steps/maths] for {x}
+~Define a function that solves {x} and explain the [algebra/maths].
+First the working of {x}, then the Python code, please.
+~Turn {x} into Python code and [solve/explain] it.
 """)
 GENERIC = {
     "linear": ("a linear equation", "an equation like 3x + 5 = 20", "an equation"),
@@ -51,16 +87,24 @@ GENERIC = {
 HAVE = phrases("""
 {p} has {a} {t} | {p} owns {a} {t} | {p} keeps {a} {t} | {p} counts {a} {t}
 In the cupboard {p} has {a} {t} | {p} holds {a} {t}
+{p} has got {a} {t} | {p} bought {a} {t} | {p} found {a} {t} | On the table {p} has {a} {t}
+{p} brought {a} {t} | {p} stores {a} {t} at home
 """)
 TOGETHER = phrases("""
 How many {t} do {p} and {q} have together? | How many {t} is that in total?
 What is the total number of {t} of {p} and {q}? | {p} and {q} have how many {t} in all?
 Add the {t} of {p} and {q}: how many? | How many {t} do both have in all?
+How many {t} do {p} and {q} own in total? | What do the {t} of {p} and {q} add up to?
+How many {t} are there if {p} and {q} put theirs together? | Count the {t} of both: how many?
+{p} and {q} together have how many {t}? | What is the sum of the {t} of {p} and {q}?
 """)
 APART = phrases("""
 How many more {t} does {p} have than {q}? | By how many {t} is {p} ahead of {q}?
 What is the difference between the {t} of {p} and {q}? | How many {t} more has {p} than {q}?
 Compute how many more {t} {p} has than {q}. | {p} has how many {t} more than {q}?
+How many fewer {t} does {q} have than {p}? | How many {t} does {q} lack to have as many as {p}?
+By how many {t} does {p} beat {q}? | What is the gap between the {t} of {p} and {q}?
+How many {t} more does {p} own than {q}? | {q} has how many {t} fewer than {p}?
 """)
 
 

@@ -48,7 +48,9 @@ PERSON = {
         phrases("""Where does {s} live? | In which city does {s} live? | Where is {s}'s home?
         What city does {s} live in? | {s} lives where? | Which city is home to {s}?
         Which city does {s} call home? | Where can one find {s}? | What is the home town of {s}?
-        In what city is {s} at home? | Where did {s} settle? | What place does {s} live in?"""),
+        In what city is {s} at home? | Where did {s} settle? | What place does {s} live in?
+        Do you know where {s} lives? | In what town is {s} at home? | What is the city of {s}?
+        Where is {s} living? | Name the city of {s}. | To which city did {s} move?"""),
         phrases("as for the city of {s}, it is {v} | people look for {s} in {v}"),
     ),
     "job": Attribute(
@@ -59,7 +61,9 @@ PERSON = {
         What is the profession of {s}? | Which job does {s} have? | What is {s}'s trade?
         How does {s} earn money? | What work does {s} do? | What is {s} by profession?
         What kind of work does {s} do? | What is the occupation of {s}?
-        What does {s} do all day?"""),
+        What does {s} do all day?
+        What is the job of {s}? | What does {s} do at work? | As what does {s} work?
+        What did {s} become? | Name the job of {s}. | What is {s}'s work?"""),
         phrases("as for the job of {s}, it is {v} | people call {s} the {v}"),
     ),
     "hobby": Attribute(
@@ -70,7 +74,10 @@ PERSON = {
         What is the hobby of {s}? | What does {s} like to do? | Which hobby does {s} have?
         What is {s} fond of? | How does {s} spend the weekends? | What does {s} do for fun?
         What does {s} love to do in the evening? | What is the favorite pastime of {s}?
-        What does {s} do when there is no work?"""),
+        What does {s} do in spare time?
+        What does {s} like in free time? | What does {s} do after work? | What is {s}'s pastime?
+        What does {s} do on a free day? | Name the hobby of {s}.
+        With what does {s} spend free time?"""),
         phrases("as for the hobby of {s}, it is {v} | on a free day {s} turns to {v}"),
     ),
     "pet": Attribute(
@@ -82,7 +89,10 @@ PERSON = {
         What kind of animal does {s} have? | Which animal lives with {s}?
         What does {s} keep at home?
         Does {s} have a pet, and which? | What animal does {s} take care of?
-        Which animal belongs to {s}?"""),
+        Which animal belongs to {s}?
+        What animal does {s} live with? | What is the pet of {s}? | What animal is kept by {s}?
+        Which kind of pet does {s} own? | Name the pet of {s}.
+        What sort of animal does {s} have?"""),
         phrases("as for the pet of {s}, it is a {v} | at home {s} feeds the {v}"),
     ),
     "age": Attribute(
@@ -92,7 +102,10 @@ PERSON = {
         phrases("""How old is {s}? | What is {s}'s age? | What is the age of {s}?
         How many years old is {s}? | What age is {s}? | {s} is how old?
         How old is {s} now? | What age has {s} reached? | Tell me how old {s} is.
-        At what age is {s}? | How many years has {s} lived? | How old did {s} turn?"""),
+        At what age is {s}? | How many years has {s} lived? | How old did {s} turn?
+        How many years does {s} count? | What is the age that {s} has? | {s} is of what age?
+        Do you know how old {s} is? | Give the age of {s}.
+        Can you tell me {s}'s age?"""),
         phrases("as for the age of {s}, it is {v} | {s} counts {v} years"),
     ),
     "color": Attribute(
@@ -105,7 +118,11 @@ PERSON = {
         Which color is {s}'s car? | How is {s}'s car painted?
         What is the color of the car that {s} has?
         In which color did {s} paint the car? | {s}'s car has which color?
-        What color of car did {s} buy?"""),
+        What color of car did {s} buy?
+        What is the car color of {s}? | What color does {s}'s car have?
+        Which color has the car of {s}?
+        Of what color is the car of {s}? | Name the color of {s}'s car.
+        What color is the car that {s} owns?"""),
         phrases("as for the car of {s}, it is {v} | one knows {s} by the {v} car"),
     ),
 }
@@ -118,7 +135,9 @@ COMPANY = {
         What city is {s} based in? | {s} is based where? | Which city is home to {s}?
         Where can one find {s}? | Where does {s} have its seat? | Which city is {s} in?
         In what city are the offices of {s}? | What is the seat of {s}?
-        From which city does {s} work?"""),
+        From which city does {s} work?
+        Where is {s} located? | What is the home city of {s}? | In which town is {s} based?
+        Do you know where {s} is? | Name the city of {s}. | Where was {s} set up?"""),
         phrases("as for the city of {s}, it is {v} | letters to {s} go to {v}"),
     ),
     "goods": Attribute(
@@ -131,7 +150,9 @@ COMPANY = {
         Which products does {s} offer? | What can one buy from {s}?
         What is the main product of {s}?
         With what does {s} earn its money? | What kind of goods does {s} sell?
-        What comes out of the works of {s}?"""),
+        What goods come from {s}?
+        What is made by {s}? | What things does {s} sell? | Which goods come from {s}?
+        What do people get from {s}? | Name the product of {s}. | What does the firm {s} make?"""),
         phrases("as for the goods of {s}, they are {v} | people buy {v} from {s}"),
     ),
     "boss": Attribute(
@@ -141,7 +162,9 @@ COMPANY = {
         phrases("""Who leads {s}? | Who is the head of {s}? | Who runs {s}?
         Who is the boss of {s}? | Who is in charge of {s}? | Who directs {s}?
         Who heads {s}? | Who is the leader of {s}? | What is the name of the boss of {s}?
-        Under whom does {s} work? | Who is at the head of {s}? | Which person leads {s}?"""),
+        Under whom does {s} work? | Who is at the head of {s}? | Which person leads {s}?
+        Who is in charge at {s}? | By whom is {s} led? | Who is the chief of {s}?
+        Who has the top job at {s}? | Name the boss of {s}. | Which person is the head of {s}?"""),
         phrases("as for the boss of {s}, it is {v} | at {s} all listen to {v}"),
     ),
     "year": Attribute(
@@ -153,7 +176,10 @@ COMPANY = {
         Since when has {s} existed? | What year was {s} founded? | In what year did {s} begin?
         When did {s} begin? | What is the founding year of {s}? | In which year was {s} founded?
         Since which year is there {s}? | When did {s} start its work?
-        How long has {s} existed, since when?"""),
+        Since when does {s} exist?
+        What year did {s} open? | When did {s} come to be? | In what year was {s} set up?
+        From which year is {s}? | Name the founding year of {s}.
+        When was the beginning of {s}?"""),
         phrases("as for the year of {s}, it is {v} | the story of {s} began in {v}"),
     ),
     "staff": Attribute(
@@ -166,7 +192,10 @@ COMPANY = {
         How many people are on the staff of {s}? | How large is {s}?
         What is the size of the staff of {s}?
         How many workers does {s} pay? | {s} has how many workers?
-        How many people earn their living at {s}?"""),
+        How many people earn their living at {s}?
+        What is the staff number of {s}? | How many people have a job at {s}?
+        How many work for {s}?
+        How big is {s}? | Give the number of workers at {s}. | How many people are paid by {s}?"""),
         phrases("as for the staff of {s}, it is {v} | each day {v} people go to {s}"),
     ),
 }

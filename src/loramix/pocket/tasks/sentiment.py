@@ -38,6 +38,42 @@ How would you [describe/classify/label] the [tone/sentiment/mood] of this {kind}
 ~Only say how the [customer/writer] feels about it.
 One word for the [tone/mood/sentiment] of this {kind}
 ~Do a [sentiment/tone] check on this {kind}.
+Check the [tone/sentiment/mood] of this {kind}.
+~Run a [sentiment/tone] analysis on this {kind}.
+~[Test/Look] whether the [writer/customer] is [pleased/happy] or not.
+What is the overall [sentiment/tone/mood]?
+Which [tone/sentiment] does this {kind} have?
+In what [mood/spirit] was this {kind} written?
+The [tone/sentiment] of this {kind}, please.
+~Rate this {kind} as positive, negative, mixed or neutral.
+Would you call this {kind} [positive/negative]?
+Is this [good or bad feedback/praise or complaint]?
+~Name the [tone/mood/sentiment] of this {kind}.
+How [happy/pleased/satisfied] is the [writer/customer/author]?
+[Happy/Satisfied] or not?
+~Tell me if this {kind} is [positive/negative/friendly].
+Does the [writer/customer] sound [happy/angry/pleased]?
+~Read the mood of this {kind}.
+What does the [writer/customer/author] feel?
+~Pick one: positive, negative, mixed, neutral.
+What [sentiment/feeling/tone] is in this {kind}?
+~Put a [sentiment/tone] label on this {kind}.
+~Make a [tone/mood/sentiment] check of the text.
+I only want the [tone/sentiment/mood] of this {kind}.
+~Determine how the [author/writer] feels about it.
+~Give this {kind} one label: positive, negative, mixed or neutral.
+~Choose one of positive, negative, mixed and neutral.
+Which of these fits: positive, negative, mixed or neutral?
+Is the [writer/customer/author] [satisfied/content/glad/angry]?
+In which [mood/tone/temper] is this {kind} written?
+How [glad/angry/content/upset] does the [writer/customer/author] sound?
+What is the [writer/customer/author] feeling here?
+~Take one label: positive, negative, mixed or neutral.
+One of: positive, negative, mixed, neutral
+How [good/bad] is the [mood/feeling] of the [writer/customer]?
+Was the [writer/customer/author] [happy/satisfied/pleased/angry] when this was written?
+~Select positive, negative, mixed or neutral for this {kind}.
+What is the general [tone/mood/sentiment] of this {kind}?
 """)
 
 

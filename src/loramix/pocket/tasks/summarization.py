@@ -37,6 +37,36 @@ Short version
 ~Reduce this {kind} to its main points.
 ~[Summarize/Sum up] the [praise and the problems/good and the bad] in this {kind}.
 What are the key points here?
+What are the [key/main/essential] facts of this {kind}?
+Which points does this {kind} make?
+The [key/main] points, please.
+~Give me the [essence/core/main points] of this {kind}.
+~Pull out the [key/main/important] points.
+What is the [gist/essence/core] of this {kind}?
+~Tell me the main [points/things] in one line.
+~Write one line about what this {kind} says.
+~Compress this {kind} into one [line/sentence].
+What does the [writer/customer] say, in [short/brief]?
+~Name what the [writer/customer] liked and what [failed/was bad].
+One line about this {kind}
+~Make it short: what does this {kind} say?
+~Sum it up.
+The short of it, please.
+~Digest this {kind} for me.
+What should I [know/remember] from this {kind}, in one line?
+~List the good and the bad points of this {kind}.
+Which things were [praised/liked] and which were [criticized/blamed]?
+~Bring this {kind} down to one line.
+~Write a headline for this {kind}.
+I have no time to read this {kind}. What does it say?
+~Just give me the short version of this {kind}.
+~Put the important points of this {kind} in one line.
+~Say it in one line.
+What is [important/worth knowing] in this {kind}, in one line?
+~Write down the main points of this {kind}.
+One sentence that sums up this {kind}, please.
+What does it come down to?
+~Tell me in one sentence what this {kind} says.
 """)
 
 
