@@ -229,6 +229,18 @@ def test_mistakes_are_told_and_the_chat_goes_on(talk: Talk) -> None:
     assert f"> {expected('the cat', 'cats')}\n[cats=1" in shown
 
 
+def test_a_line_that_is_no_text_is_told_and_the_chat_goes_on(folder: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "loramix", "chat", "--mix", "cats", "--library", folder],
+        input=b"caf\xff\n/mix\n",
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert b"not text in UTF-8" in ended.stdout
+    assert b"mix: cats=1" in ended.stdout
+
+
 def test_skills_and_help_are_listed(talk: Talk) -> None:
     shown = talk("/skills", "/help", "/quit", "never read")
     assert "cats: speaks of cats\ndogs: speaks of dogs\n" in shown

@@ -372,4 +372,5 @@ def bench(
 
 def main() -> None:
     """The console script."""
+    console.prepare_streams()
     app(prog_name="loramix")

@@ -73,6 +73,9 @@ class Chat:
                 line = read(_ASK)
             except KeyboardInterrupt:
                 line = None
+            except LoramixError as error:  # a line that is no text; the next one may be
+                self.write(f"{error}\n")
+                continue
             if line is None:
                 self.write("\n")
                 return
