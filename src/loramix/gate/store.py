@@ -81,11 +81,14 @@ def plug_in(
 
     Args:
         gate: stays as it is.
-        memories: skill → stored features [N, F] of the skills so far.
-        name: the new skill; or a known one, to learn it anew.
+        memories: skill → stored features [N, F] of the skills so far; those of `name` are not
+            used, and may be missing.
+        name: the new skill; or a known one, to learn it anew, in its old place.
         prompts: example prompts of it.
     """
-    return gate.refit({**memories, name: gate.remember(prompts)}, {name: prompts})
+    grown = {**memories, name: gate.remember(prompts)}
+    order = dict.fromkeys((*(skill for skill in gate.skills if skill in grown), *grown))
+    return gate.refit({skill: grown[skill] for skill in order}, {name: prompts})
 
 
 def make_policy(library: Library, kind: PolicyKind | str | None = None) -> Policy:
