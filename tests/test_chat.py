@@ -139,10 +139,31 @@ def test_what_is_wrong_is_said_before_the_base_is_loaded(folder: Path, tmp_path:
         ask(mix="cat")
     with pytest.raises(RecipeError):
         ask(mix="cats=-1")
+    with pytest.raises(RecipeError, match="empty"):
+        ask(mix="")
     with pytest.raises(ConfigError, match="policy"):
         ask(policy="best")
+    with pytest.raises(ConfigError, match="did you mean 'gate'"):
+        ask(router="gates")
+    with pytest.raises(ConfigError, match="no such router"):
+        ask(router="gate:cats")
+    for router in ("fixed:", "fixed"):
+        with pytest.raises(RecipeError, match="empty"):
+            ask(router=router)
+    with pytest.raises(UnknownSkillError, match="'cat'"):
+        ask(router="fixed:cat")
     with pytest.raises(LibraryError):
         ask(library=tmp_path)
+
+
+@pytest.mark.parametrize("beside", [{"router": "gate"}, {"policy": "topk"}])
+@pytest.mark.parametrize("mix", ["cats", "base", "cats=0.5,dogs=0.5"])
+def test_a_router_or_a_policy_beside_a_named_mix_is_refused(
+    folder: Path, mix: str, beside: dict[str, str]
+) -> None:
+    [(option, value)] = beside.items()
+    with pytest.raises(UsageError, match=f"--mix {mix} --{option} {value}"):
+        commands.generate("hello", mix=mix, library=folder, device="no such device", **beside)
 
 
 def test_a_base_that_changed_under_the_library_is_refused(tmp_path: Path) -> None:
@@ -227,6 +248,18 @@ def test_mistakes_are_told_and_the_chat_goes_on(talk: Talk) -> None:
         assert said in shown
     assert "303 tokens" in shown
     assert f"> {expected('the cat', 'cats')}\n[cats=1" in shown
+
+
+def test_a_line_that_is_no_text_is_told_and_the_chat_goes_on(folder: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "loramix", "chat", "--mix", "cats", "--library", folder],
+        input=b"caf\xff\n/mix\n",
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert b"not text in UTF-8" in ended.stdout
+    assert b"mix: cats=1" in ended.stdout
 
 
 def test_skills_and_help_are_listed(talk: Talk) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,72 @@ def test_removing_refits_and_the_last_skill_takes_the_gate_along(library: Path, 
     result = remove("code", library=library)
     assert (result["skills"], result["gate"]["accuracy"]) == ({}, None)
     assert Library.open(library).gate() is None
+
+
+def lose_folder(skill: Path) -> None:
+    shutil.rmtree(skill)
+
+
+def lose_to_a_link(skill: Path) -> None:
+    shutil.rmtree(skill)
+    skill.symlink_to("nowhere")
+
+
+def lose_memory(skill: Path) -> None:
+    (skill / "memory.safetensors").unlink()
+
+
+def alter_memory(skill: Path) -> None:
+    (skill / "memory.safetensors").write_bytes(b"rubbish")
+
+
+def spoil_card(skill: Path) -> None:
+    (skill / "skill.json").write_text("{")
+
+
+DAMAGES = [lose_folder, lose_to_a_link, lose_memory, alter_memory, spoil_card]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_skill_is_named_with_the_command_that_takes_it_out(
+    library: Path, base: Base, damage: Callable[[Path], None]
+) -> None:
+    damage(library / "skills" / "math")
+    way_out = f"loramix remove math --library {library}"
+    with pytest.raises(LibraryError, match=way_out):
+        Library.open(library).verify()
+    with pytest.raises(LibraryError, match=way_out):
+        remove("code", library=library)  # the gate cannot be refitted without the other's memory
+    result = remove("math", library=library)
+    assert list(result["skills"]) == result["gate"]["skills"] == ["code"]
+    assert read_gate(Library.open(library), base).skills == ("code",)
+    Library.open(library).verify()
+    assert not (library / "skills" / "math").exists()
+    assert not (library / "skills" / "math").is_symlink()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_skill_can_be_replaced(
+    place: Path, library: Path, base: Base, damage: Callable[[Path], None]
+) -> None:
+    damage(library / "skills" / "math")
+    call = {"name": "math", "examples": place / "math.jsonl", "library": library}
+    with pytest.raises(LibraryError, match=r"--replace|loramix remove math"):
+        add(place / "adapter", **call)
+    result = add(place / "adapter", replace=True, **call)
+    assert list(result["skills"]) == result["gate"]["skills"] == ["math", "code"]
+    gate = read_gate(Library.open(library), base)
+    assert route(gate, ["add two and two, number 7"])[0].mix.weights == {"math": 1}
+    Library.open(library).verify()
+
+
+def test_the_last_skill_can_be_taken_out_though_it_is_damaged(library: Path) -> None:
+    remove("code", library=library)
+    lose_folder(library / "skills" / "math")
+    assert remove("math", library=library)["skills"] == {}
+    assert Library.open(library).gate() is None
+    with pytest.raises(UnknownSkillError):
+        remove("math", library=library)
 
 
 def test_a_skill_folder_can_be_added_and_brings_its_description(place: Path, library: Path) -> None:

@@ -43,8 +43,7 @@ def test_skills_come_heaviest_first(mix: Mix) -> None:
         ("code,math=2", {"math": 2.0, "code": 1.0}),
         ("code=1,math=0", {"code": 1.0}),
         ("base", {}),
-        ("", {}),
-        ("  ", {}),
+        (" base ", {}),
     ],
 )
 def test_a_recipe_means_what_it_says(recipe: str, weights: dict[str, float]) -> None:
@@ -63,6 +62,7 @@ def test_the_canonical_recipe_is_short_and_sorted() -> None:
         *("code=-0.1", "code=nan", "code=inf", "code=0", "code=0,math=0", "code=0.5,code=0.5"),
         *("code=", "code=x", "=1", "code=1=2", "code;math", ",", "code,", "Code=1", "a b=1"),
         *("code=1_0", "base=0.5,code=0.5", "auto", "all=1", "code=1e300", "código=1"),
+        *("", "  "),
     ],
 )
 def test_a_bad_recipe_is_refused(recipe: str) -> None:
@@ -76,9 +76,32 @@ def test_a_bad_weight_is_refused_wherever_it_comes_from(weight: object) -> None:
         Mix.of({"code": weight})  # type: ignore[dict-item]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "given", "hint"),
+    [
+        ("", "None", "Write `base`"),
+        ("code=1,math=-.10", "math=-.10", "math=0.5"),
+        ("code=1e300", "code=1e300", "code=0.5"),
+        ("code=,math", "code=,math", "code=0.5"),
+        ("code,math,code=2", "code,math,code=2", "keep one of the weights of 'code'"),
+        ("code math", "code math", "commas"),
+        ("code=0", "code=0", "Write `base`"),
+    ],
+)
+def test_a_bad_recipe_is_shown_as_it_was_typed_with_what_to_do(
+    recipe: str, given: str, hint: str
+) -> None:
+    with pytest.raises(RecipeError) as refused:
+        Mix.parse(recipe)
+    assert str(refused.value.given) == given
+    assert hint in str(refused.value.hint)
+
+
 def test_an_unknown_skill_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownSkillError, match="Did you mean 'sentiment'"):
         check_skills(Mix.of({"sentimant": 1}), ["code", "sentiment"])
+    with pytest.raises(UnknownSkillError, match="loramix list"):
+        check_skills(Mix.of({"xyz": 1}), ["code", "sentiment"])
 
 
 @given(scores, st.sampled_from(["top1", "topk", "blend"]), st.integers(1, 4))

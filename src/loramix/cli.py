@@ -70,11 +70,18 @@ MixOption = Annotated[
     ),
 ]
 RouterOption = Annotated[
-    str, typer.Option(help="gate (learned), keywords, centroid, or fixed:RECIPE.")
+    str | None,
+    typer.Option(
+        help="gate (learned), keywords, centroid, or fixed:RECIPE. Without it: gate. Only where "
+        "the mix is auto."
+    ),
 ]
 PolicyOption = Annotated[
     str | None,
-    typer.Option(help="top1, topk or blend. Without it: what the library was made with."),
+    typer.Option(
+        help="top1, topk or blend. Without it: what the library was made with. Only where the mix "
+        "is auto."
+    ),
 ]
 PromptArgument = Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.")]
 MaxTokensOption = Annotated[int, typer.Option(min=1, help="The most tokens to write.")]
@@ -227,7 +234,7 @@ def show(
 @app.command()
 def route(
     prompt: PromptArgument,
-    router: RouterOption = "gate",
+    router: RouterOption = None,
     policy: PolicyOption = None,
     library: LibraryOption = None,
     device: DeviceOption = "auto",
@@ -261,7 +268,7 @@ def generate(
     top_p: TopPOption = 1.0,
     top_k: TopKOption = 0,
     seed: SeedOption = None,
-    router: RouterOption = "gate",
+    router: RouterOption = None,
     policy: PolicyOption = None,
     library: LibraryOption = None,
     device: DeviceOption = "auto",
@@ -303,7 +310,7 @@ def chat(
     top_p: TopPOption = 1.0,
     top_k: TopKOption = 0,
     seed: SeedOption = None,
-    router: RouterOption = "gate",
+    router: RouterOption = None,
     policy: PolicyOption = None,
     library: LibraryOption = None,
     device: DeviceOption = "auto",
@@ -372,4 +379,5 @@ def bench(
 
 def main() -> None:
     """The console script."""
+    console.prepare_streams()
     app(prog_name="loramix")

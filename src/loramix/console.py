@@ -6,8 +6,10 @@ stderr. Exit codes: 0 done, 1 the work failed, 2 the call was wrong, 130 stopped
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
+import io
 import json
 import math
 import os
@@ -92,6 +94,24 @@ def fail(error: BaseException) -> int | None:
     return None if told is None else told.exit_code
 
 
+def prepare_streams() -> None:
+    """Make the three streams such that no text in or out can end the program.
+
+    What an encoding cannot hold is written as `\\xe9`; what does not decode is kept, so that
+    `read_prompt` and `read_line` can refuse one text and still read the next. A stream that was
+    closed (`>&-`) is one that nobody reads.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # for the whole life of the process, and on the descriptor that the next file would take
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+
+
 @contextlib.contextmanager
 def stdout_for(as_json: bool) -> Iterator[TextIO]:
     """The real stdout, and with `as_json` nothing else can write to it.
@@ -113,13 +133,18 @@ def report(
     with stdout_for(as_json) as out:
         result = work()
         if as_json:
-            out.write(to_json(result) + "\n")
+            out.write(to_json(result, ascii_only=not _holds_all(out)) + "\n")
             out.flush()
     if not as_json:
         draw(result)
 
 
-def to_json(value: Any) -> str:
+def _holds_all(stream: TextIO) -> bool:
+    """Whether any text can be written as it is; a stream in memory has no encoding."""
+    return stream.encoding is None or codecs.lookup(stream.encoding).name == "utf-8"
+
+
+def to_json(value: Any, *, ascii_only: bool = False) -> str:
     """`value` as JSON: paths as text, NumPy and torch numbers as numbers, NaN as null."""
 
     def plain(item: Any) -> Any:
@@ -135,7 +160,7 @@ def to_json(value: Any) -> str:
             return item if math.isfinite(item) else None
         return str(item)
 
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+    return json.dumps(plain(value), ensure_ascii=ascii_only, allow_nan=False)
 
 
 def write(text: str) -> None:
@@ -151,23 +176,40 @@ def read_prompt(given: str) -> str:
         PromptError: it is not text in UTF-8.
     """
     try:
-        text = sys.stdin.read() if given == "-" else given
-        text.encode()
+        if given != "-":
+            return _as_utf8(given)
+        return "" if sys.stdin is None else _as_utf8(sys.stdin.read())
     except UnicodeError as error:
         raise _not_text(error) from error
-    return text
 
 
 def read_line(ask: str) -> str | None:
-    """One line typed by the user, or None when there are no more."""
+    """One line typed by the user, or None when there are no more.
+
+    Raises:
+        PromptError: it is not text in UTF-8; the next line can be read.
+    """
+    if sys.stdin is None:
+        return None
     try:
-        line = input(ask)
-        line.encode()
+        return _as_utf8(input(ask))
     except EOFError:
         return None
     except UnicodeError as error:
         raise _not_text(error) from error
-    return line
+
+
+def _as_utf8(text: str) -> str:
+    """What a user typed. Bytes that the locale cannot read are UTF-8 all the same.
+
+    Raises:
+        UnicodeError: they are not.
+    """
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        text.encode()  # text already, in a locale of another encoding
+        return text
 
 
 def _not_text(error: UnicodeError) -> PromptError:

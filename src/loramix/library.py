@@ -59,9 +59,12 @@ EDIT_TIMEOUT = 10.0
 class Library:
     """A folder of skills for one base. Make one with `create`, `open` or `shipped`."""
 
-    def __init__(self, path: Path, *, timeout: float = READ_TIMEOUT) -> None:
+    def __init__(
+        self, path: Path, *, timeout: float = READ_TIMEOUT, going: str | None = None
+    ) -> None:
         self.path = path
-        self._snapshot = read_snapshot(path, timeout)
+        self._going = going
+        self._snapshot = read_snapshot(path, timeout, going)
 
     @classmethod
     def create(cls, path: str | Path, base_id: str, fingerprint: str) -> Library:
@@ -77,13 +80,18 @@ class Library:
         return cls(Path(path))
 
     @classmethod
-    def open(cls, path: str | Path) -> Library:
+    def open(cls, path: str | Path, *, going: str | None = None) -> Library:
         """Open the library in `path`, finishing a change that a killed writer left.
+
+        Args:
+            path: its folder.
+            going: a skill that is to be removed or replaced. Its files may be missing or damaged;
+                `skills` does not have it then, and `edit` can still remove or replace it.
 
         Raises:
             LibraryError: not a library, a damaged one, or one of a newer schema.
         """
-        return cls(Path(path))
+        return cls(Path(path), going=going)
 
     @classmethod
     def find(cls, path: str | Path) -> Library | None:
@@ -132,13 +140,21 @@ class Library:
         try:
             return self._snapshot.skills[name]
         except KeyError:
-            known = self._snapshot.skills
-            near = nearest(name, known)
-            raise UnknownSkillError(
-                f"the library {self.path} has no skill {name!r}",
-                expected=", ".join(known) or "a skill; the library is empty",
-                hint=f"did you mean {near!r}?" if near else "see `loramix list`",
-            ) from None
+            raise self._unknown(name) from None
+
+    def check_listed(self, name: str) -> None:
+        """Raises UnknownSkillError unless the library lists a skill of that name, whole or not."""
+        if name not in self._snapshot.manifest.skills:
+            raise self._unknown(name)
+
+    def _unknown(self, name: str) -> UnknownSkillError:
+        known = self._snapshot.skills
+        near = nearest(name, known)
+        return UnknownSkillError(
+            f"the library {self.path} has no skill {name!r}",
+            expected=", ".join(known) or "a skill; the library is empty",
+            hint=f"did you mean {near!r}?" if near else "see `loramix list`",
+        )
 
     def gate(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The gate's tensors and description, or None if the library has no gate yet."""
@@ -170,12 +186,12 @@ class Library:
 
     def check_free(self, name: str, *, replace: bool = False) -> None:
         """Raises LibraryError if there is a skill of that name and it is not to be replaced."""
-        if name in self._snapshot.skills and not replace:
+        if name in self._snapshot.manifest.skills and not replace:
             raise name_taken(name)
 
     def refresh(self) -> Library:
         """Read the newest generation; returns self."""
-        self._snapshot = read_snapshot(self.path, READ_TIMEOUT)
+        self._snapshot = read_snapshot(self.path, READ_TIMEOUT, self._going)
         return self
 
     def verify(self) -> None:
@@ -207,14 +223,14 @@ class Library:
             if journal := read_journal(self.path):
                 finish(self.path, journal)
             sweep(self.path)
-            self._snapshot = read_snapshot(self.path, timeout)
+            self._snapshot = read_snapshot(self.path, timeout, self._going)
             txn = Transaction(self.path, self._snapshot.manifest)
             try:
                 yield txn
                 txn.commit()
             finally:
                 txn.close()
-            self._snapshot = read_snapshot(self.path, timeout)
+            self._snapshot = read_snapshot(self.path, timeout, self._going)
 
     def copy_to(self, path: str | Path) -> Library:
         """Copy this generation to a new or empty folder, where it can be edited.

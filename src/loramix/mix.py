@@ -26,6 +26,7 @@ MAX_WEIGHT = 1e6
 """Far beyond any use, and still finite in every floating-point type that runs a model."""
 
 _EXPECTED = "skill names with weights of at least 0, such as code=0.5,math=0.4"
+_ASK_FOR_BASE = "Write `base` to ask for the base without any skill."
 
 PolicyKind = Literal["top1", "topk", "blend"]
 
@@ -48,7 +49,7 @@ class Mix:
                 "The weights of the mix add up to nothing.",
                 given=_text(checked),
                 expected="at least one weight above 0",
-                hint="Write `base` to ask for the base without any skill.",
+                hint=_ASK_FOR_BASE,
             )
         kept = sorted(
             ((n, w) for n, w in checked.items() if w), key=lambda item: (-item[1], item[0])
@@ -57,29 +58,45 @@ class Mix:
 
     @classmethod
     def parse(cls, recipe: str) -> Mix:
-        """Reads a recipe: `code=0.5,math=0.4`; a bare name has weight 1; `base` or "" is no skill.
+        """Reads a recipe: `code=0.5,math=0.4`; a bare name has weight 1; `base` is no skill.
 
         Raises:
-            RecipeError: the text is not a recipe, a name comes twice, a weight is negative,
+            RecipeError: the text is empty or no recipe, a name comes twice, a weight is negative,
                 not finite or not a number, or all weights are 0.
         """
         text = recipe.strip()
-        if text in ("", BASE):
+        if text == BASE:
             return cls.base()
+        if not text:
+            raise RecipeError("The recipe is empty.", expected=_EXPECTED, hint=_ASK_FOR_BASE)
         weights: dict[str, float] = {}
         for part in text.split(","):
             name, separator, number = (piece.strip() for piece in part.partition("="))
             if not NAME.fullmatch(name):
-                raise RecipeError("The recipe does not parse.", given=recipe, expected=_EXPECTED)
+                raise RecipeError(
+                    "The recipe does not parse.",
+                    given=recipe,
+                    expected=_EXPECTED,
+                    hint="part the skills with commas; a name is written as `loramix list` has it",
+                )
             if name in weights:
-                raise RecipeError(f"The recipe names {name!r} twice.", given=recipe)
+                raise RecipeError(
+                    f"The recipe names {name!r} twice.",
+                    given=recipe,
+                    expected="each skill once",
+                    hint=f"keep one of the weights of {name!r}, or write their sum",
+                )
             try:
                 # `float` alone would also take "1_0", which nobody writes on purpose.
-                weights[name] = float(number.replace("_", "?")) if separator else 1.0
+                weight = float(number.replace("_", "?")) if separator else 1.0
             except ValueError:
                 raise RecipeError(
-                    f"The weight of {name!r} is not a number.", given=recipe, expected=_EXPECTED
+                    f"The weight of {name!r} is not a number.",
+                    given=recipe,
+                    expected=_EXPECTED,
+                    hint=f"write a number with a point, such as {name}=0.5",
                 ) from None
+            weights[name] = _check_weight(name, weight, typed=part.strip())
         return cls(weights)
 
     @classmethod
@@ -112,7 +129,7 @@ def _text(weights: Mapping[str, float]) -> str:
     )
 
 
-def _check_weight(name: str, weight: float) -> float:
+def _check_weight(name: str, weight: float, typed: str | None = None) -> float:
     if name in RESERVED or not NAME.fullmatch(name):
         raise RecipeError(
             f"{name!r} cannot be a skill of a mix.",
@@ -122,12 +139,18 @@ def _check_weight(name: str, weight: float) -> float:
             else None,
         )
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-        raise RecipeError(f"The weight of {name!r} is not a number.", given=repr(weight))
+        raise RecipeError(
+            f"The weight of {name!r} is not a number.",
+            given=repr(weight),
+            expected="an int or a float",
+            hint="convert it first: float(weight)",
+        )
     if not math.isfinite(weight) or not 0 <= weight <= MAX_WEIGHT:
         raise RecipeError(
             f"The weight of {name!r} cannot be used.",
-            given=weight,
+            given=weight if typed is None else typed,
             expected=f"a number from 0 to {MAX_WEIGHT:g}",
+            hint=f"1 is all of a skill, 0.5 half of it: {name}=0.5",
         )
     return float(weight)
 
@@ -145,7 +168,7 @@ def check_skills(mix: Mix | Iterable[str], known: Iterable[str]) -> None:
             raise UnknownSkillError(
                 f"There is no skill named {name!r}.",
                 expected=", ".join(sorted(have)) or "no skill is there yet",
-                hint=f"Did you mean {close!r}?" if close else None,
+                hint=f"Did you mean {close!r}?" if close else "See `loramix list`.",
             )
 
 
@@ -176,6 +199,7 @@ class Policy:
                 "There is no such policy.",
                 given=self.kind,
                 expected=", ".join(get_args(PolicyKind)),
+                hint="leave it out for the policy that the library was made with",
             )
         if self.k < 1:
             raise ConfigError("A policy needs at least one skill.", given=f"k={self.k}")

@@ -25,7 +25,7 @@ from loramix.manifest import (
     read_manifest,
 )
 from loramix.storage import WriterLock, file_sha256, sha256
-from loramix.transaction import read_card, read_memory
+from loramix.transaction import read_card, read_memory, skill_damaged, way_out
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,22 +75,30 @@ class Skill:
             try:
                 found = file_sha256(path)
             except OSError as err:
-                raise _changed(path, err.strerror or str(err)) from err
+                raise skill_damaged(path, err.strerror or str(err)) from err
             if found != expected:
-                raise _changed(path, f"SHA-256 {found[:12]}…", f"SHA-256 {expected[:12]}…")
+                raise skill_damaged(path, f"SHA-256 {found[:12]}…", f"SHA-256 {expected[:12]}…")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One generation: the manifest, the skills with their cards, the gate's two files."""
+    """One generation: the manifest, the skills with their cards, the gate's two files.
+
+    `skills` are those of the manifest, but for one that was allowed to be damaged and is.
+    """
 
     manifest: Manifest
     skills: dict[str, Skill]
     gate: tuple[bytes, bytes] | None
 
 
-def read_snapshot(root: Path, timeout: float) -> Snapshot:
+def read_snapshot(root: Path, timeout: float, going: str | None = None) -> Snapshot:
     """The newest generation; one whose writer was killed after its commit is finished first.
+
+    Args:
+        root: the library.
+        timeout: seconds to wait for writers.
+        going: a skill that is to go, and so may be damaged; then it is not among the skills.
 
     Raises:
         LibraryError: not a library, damaged, or of a newer schema.
@@ -102,7 +110,7 @@ def read_snapshot(root: Path, timeout: float) -> Snapshot:
         manifest = read_manifest(root)
         problem: LibraryError | None = None
         try:
-            snapshot = _read_files(root, manifest)
+            snapshot = _read_files(root, manifest, going)
         except LibraryError as err:
             problem = err
         if read_journal(root) is None and read_manifest(root) == manifest:
@@ -137,14 +145,14 @@ def _settle(root: Path, deadline: float) -> None:
         ) from err
 
 
-def _read_files(root: Path, manifest: Manifest) -> Snapshot:
+def _read_files(root: Path, manifest: Manifest, going: str | None) -> Snapshot:
     skills = {}
     for name, hashes in manifest.skills.items():
-        folder = root / SKILLS / name
-        for file in hashes:
-            if not (folder / file).is_file():
-                raise _changed(folder / file, "it is missing")
-        skills[name] = Skill(name, folder, read_card(folder), hashes)
+        try:
+            skills[name] = _read_skill(root / SKILLS / name, hashes)
+        except LibraryError:
+            if name != going:
+                raise
     gate = None
     if manifest.gate is not None:
         pieces = []
@@ -160,10 +168,21 @@ def _read_files(root: Path, manifest: Manifest) -> Snapshot:
     return Snapshot(manifest, skills, gate)
 
 
-def _changed(path: Path, given: str, expected: str | None = None) -> LibraryError:
+def _read_skill(folder: Path, hashes: dict[str, str]) -> Skill:
+    """The card is read, the other files are only looked for."""
+    for file in hashes:
+        if not (folder / file).is_file():
+            raise skill_damaged(folder / file, "it is missing")
+    try:
+        card = read_card(folder)
+    except LibraryError as err:
+        raise LibraryError(err.what, given=err.given, hint=way_out(folder)) from err
+    return Skill(folder.name, folder, card, hashes)
+
+
+def _changed(path: Path, given: str) -> LibraryError:
     return LibraryError(
         f"{path} is not the file that the library lists",
         given=given,
-        expected=expected,
         hint="if another process changed the library, open it again; else restore the file",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -163,10 +164,19 @@ class Transaction:
             sync_tree(folder)
             self._gate = {file: file_sha256(folder / file) for file in GATE_FILES}
 
-    def memories(self) -> dict[str, Tensor]:
-        """Gate memory of every skill that the library will hold, [N, F] float32 each."""
+    def memories(self, *, but: str | None = None) -> dict[str, Tensor]:
+        """Gate memory of every skill that the library will hold, [N, F] float32 each.
+
+        Args:
+            but: a skill whose memory is not read, because a new one takes its place.
+
+        Raises:
+            LibraryError: a memory is missing or altered.
+        """
         found = {}
         for name, hashes in self._skills.items():
+            if name == but:
+                continue
             root = self._staging if name in self._placed else self._root
             found[name] = read_memory(root / SKILLS / name / MEMORY, hashes[MEMORY])
         return found
@@ -277,16 +287,29 @@ def read_memory(path: Path, expected_sha256: str) -> Tensor:
     try:
         data = path.read_bytes()
     except OSError as err:
-        raise LibraryError(f"{path} cannot be read: {err.strerror or err}") from err
+        raise skill_damaged(path, err.strerror or str(err)) from err
     if sha256(data) != expected_sha256:
-        raise LibraryError(
-            f"{path} is not the file that the library lists",
-            hint="if another process changed the library, open it again; else restore the file",
-        )
+        raise skill_damaged(path, "its SHA-256 differs")
     memory = load(data).get(MEMORY_KEY)
     if memory is None:
         raise LibraryError(f"{path} is damaged", expected=f"a tensor {MEMORY_KEY!r}")
     return memory.float()
+
+
+def skill_damaged(path: Path, given: str, expected: str | None = None) -> LibraryError:
+    """What is said about a file of a skill that is gone or another: `LIBRARY/skills/NAME/FILE`."""
+    return LibraryError(
+        f"{path} is not the file that the library lists",
+        given=given,
+        expected=expected,
+        hint=f"if another process changed the library, open it again; else {way_out(path.parent)}",
+    )
+
+
+def way_out(folder: Path) -> str:
+    """What to do about a damaged skill, `LIBRARY/skills/NAME`."""
+    library = shlex.quote(str(folder.parent.parent))
+    return f"restore it, or take the skill out: loramix remove {folder.name} --library {library}"
 
 
 def read_card(folder: Path) -> SkillCard:

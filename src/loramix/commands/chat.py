@@ -31,7 +31,7 @@ def chat(
     *,
     mix: str = AUTO,
     sampling: Sampling | None = None,
-    router: str = "gate",
+    router: str | None = None,
     policy: str | None = None,
     library: str | Path | None = None,
     device: str = "auto",
@@ -73,6 +73,9 @@ class Chat:
                 line = read(_ASK)
             except KeyboardInterrupt:
                 line = None
+            except LoramixError as error:  # a line that is no text; the next one may be
+                self.write(f"{error}\n")
+                continue
             if line is None:
                 self.write("\n")
                 return

@@ -20,7 +20,7 @@ def generate(
     *,
     mix: str = AUTO,
     sampling: Sampling | None = None,
-    router: str = "gate",
+    router: str | None = None,
     policy: str | None = None,
     library: str | Path | None = None,
     device: str = "auto",

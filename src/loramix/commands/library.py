@@ -42,7 +42,7 @@ def add(
         name: of the new skill.
         examples: a data file with a column `prompt`.
         description: what the skill does; by default what its own card says, if it has one.
-        replace: exchange a skill of that name.
+        replace: exchange a skill of that name, even if its files are damaged.
         library: its folder; None is the shipped one, which is not changed.
         device: see `load_base`.
 
@@ -59,7 +59,7 @@ def add(
     from loramix.adapter import read_adapter
     from loramix.base import load_base
 
-    target = _open(library)
+    target = _open(library, going=name if replace else None)
     target.check_editable()
     target.check_free(validate_name(name), replace=replace)
     read_adapter(adapter)  # what is wrong in itself is said before the base is loaded
@@ -91,6 +91,8 @@ def add(
 def remove(name: str, *, library: Path | None = None, device: str = "auto") -> dict[str, Any]:
     """Takes a skill out and refits the gate from the memory of the others.
 
+    The files of the skill are not needed, so that a damaged one can be taken out.
+
     Returns:
         {"skills": {name: summary}, "generation", "gate": {"accuracy", "skills"}, "removed",
         "library"}; `gate.accuracy` is None where there is no gate any more.
@@ -100,11 +102,11 @@ def remove(name: str, *, library: Path | None = None, device: str = "auto") -> d
         UnknownSkillError: no such skill.
         StorageError: the disk is full or does not let us write.
     """
-    target = _open(library)
+    target = _open(library, going=name)
     target.check_editable()
-    target.skill(name)
+    target.check_listed(name)
     base = None
-    if target.gate() is not None and len(target.skills) > 1:
+    if target.gate() is not None and set(target.skills) - {name}:
         from loramix.base import load_base
 
         base = load_base(target.base_id, device)
@@ -140,8 +142,8 @@ def show(name: str, *, library: Path | None = None) -> dict[str, Any]:
     return {"skills": {name: details}, "library": str(opened.path)}
 
 
-def _open(library: Path | None) -> Library:
-    return Library.shipped() if library is None else Library.open(library)
+def _open(library: Path | None, going: str | None = None) -> Library:
+    return Library.shipped() if library is None else Library.open(library, going=going)
 
 
 def _report(library: Library) -> dict[str, Any]:
@@ -221,7 +223,7 @@ def _grown_gate(
     """The library's gate with one more skill (or one learned anew), and its policy."""
     from loramix.gate import make_policy, plug_in, read_gate, same_kind
 
-    memories = txn.memories()
+    memories = txn.memories(but=name)
     if library.gate() is None:
         gate = _first_gate(library, memories, base, name, prompts)
         return gate, gate.policy

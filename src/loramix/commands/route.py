@@ -12,7 +12,7 @@ from loramix.gate import route as route_prompts
 def route(
     prompt: str,
     *,
-    router: str = "gate",
+    router: str | None = None,
     policy: str | None = None,
     library: str | Path | None = None,
     device: str = "auto",

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from loramix.errors import UsageError
 from loramix.library import Library
 from loramix.mix import Mix, check_skills
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from loramix.mixed import MixedModel
 
 AUTO = "auto"
+GATE = "gate"
 
 
 class Choice(NamedTuple):
@@ -45,14 +47,15 @@ class Session:
     Args:
         library: its folder; None is the one that ships with the package.
         mix: `auto`, `base`, a skill, or a recipe.
-        router: which router decides where the mix is `auto`.
+        router: which router decides where the mix is `auto`; None is the gate.
         policy: how its scores become a mix; None is what the library was made with.
         device, dtype: see `load_base`.
 
     Raises:
         LibraryError: the folder is no library.
         RecipeError, UnknownSkillError: the mix cannot be used.
-        ConfigError: there is no such policy.
+        ConfigError: there is no such router or policy.
+        UsageError: a router or a policy is given beside a mix that is named.
     """
 
     def __init__(
@@ -60,17 +63,31 @@ class Session:
         library: str | Path | None = None,
         *,
         mix: str = AUTO,
-        router: str = "gate",
+        router: str | None = None,
         policy: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
         self.library = Library.shipped() if library is None else Library.open(library)
-        self._router, self._policy = router, policy
+        self._router, self._policy = router or GATE, policy
         self._device, self._dtype = device, dtype
         self.fixed = self.parse(mix)
+        beside = {"--router": router, "--policy": policy}
+        unused = [f"{option} {value}" for option, value in beside.items() if value is not None]
+        if self.fixed is not None and unused:
+            raise UsageError(
+                "The mix is named, so that there is nothing to decide for a router.",
+                given=f"--mix {mix} {' '.join(unused)}",
+                expected="a named mix, or --mix auto with --router and --policy",
+                hint=f"leave out --mix, or {' and '.join(u.split()[0] for u in unused)}",
+            )
+        # what does not exist is told before the base is loaded
+        if router is not None:
+            from loramix.gate import check_router
+
+            check_router(router, self.library.skills)
         if policy is not None:
-            _ = self.policy  # a policy that does not exist is told before the base is loaded
+            _ = self.policy
 
     def parse(self, recipe: str) -> Mix | None:
         """The mix that a recipe names; None for `auto`."""

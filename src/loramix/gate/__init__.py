@@ -18,6 +18,7 @@ from loramix.gate.learned import LearnedGate
 from loramix.gate.router import RoutedExample, Router, Routing, route, targets_of
 from loramix.gate.store import (
     ROUTERS,
+    check_router,
     learn_gate,
     make_policy,
     make_router,
@@ -36,6 +37,7 @@ __all__ = [
     "RoutedExample",
     "Router",
     "Routing",
+    "check_router",
     "learn_gate",
     "make_policy",
     "make_router",

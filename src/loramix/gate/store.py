@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -81,11 +81,14 @@ def plug_in(
 
     Args:
         gate: stays as it is.
-        memories: skill → stored features [N, F] of the skills so far.
-        name: the new skill; or a known one, to learn it anew.
+        memories: skill → stored features [N, F] of the skills so far; those of `name` are not
+            used, and may be missing.
+        name: the new skill; or a known one, to learn it anew, in its old place.
         prompts: example prompts of it.
     """
-    return gate.refit({**memories, name: gate.remember(prompts)}, {name: prompts})
+    grown = {**memories, name: gate.remember(prompts)}
+    order = dict.fromkeys((*(skill for skill in gate.skills if skill in grown), *grown))
+    return gate.refit({skill: grown[skill] for skill in order}, {name: prompts})
 
 
 def make_policy(library: Library, kind: PolicyKind | str | None = None) -> Policy:
@@ -122,7 +125,7 @@ def _centroid(base: Base, library: Library, _argument: str) -> Router:
 
 
 def _fixed(_base: Base, library: Library, argument: str) -> Router:
-    return FixedRouter(tuple(library.skills), argument or "base")
+    return FixedRouter(tuple(library.skills), argument)
 
 
 ROUTERS: dict[str, Callable[[Base, Library, str], Router]] = {
@@ -134,6 +137,30 @@ ROUTERS: dict[str, Callable[[Base, Library, str], Router]] = {
 """Routers by name: each is made from a base, a library and what follows the colon."""
 
 
+def check_router(name: str, skills: Collection[str]) -> None:
+    """Checks the name of a router, before there is a base to make it from.
+
+    Args:
+        name: see `make_router`.
+        skills: those of the library.
+
+    Raises:
+        ConfigError: there is no such router.
+        RecipeError, UnknownSkillError: `fixed:` is followed by a mix that cannot be used.
+    """
+    kind, _, argument = name.partition(":")
+    if kind not in ROUTERS or (argument and kind != FixedRouter.name):
+        near = nearest(kind, ROUTERS)
+        raise ConfigError(
+            "There is no such router.",
+            given=name,
+            expected="gate, keywords, centroid, or fixed:RECIPE",
+            hint=f"did you mean {near!r}?" if near else "leave it out for the gate",
+        )
+    if kind == FixedRouter.name:
+        FixedRouter(tuple(skills), argument)
+
+
 def make_router(name: str, *, base: Base, library: Library) -> Router:
     """A router, ready to score prompts.
 
@@ -143,18 +170,11 @@ def make_router(name: str, *, base: Base, library: Library) -> Router:
         library: whose gate and memories are used.
 
     Raises:
-        ConfigError: there is no such router.
+        ConfigError, RecipeError, UnknownSkillError: see `check_router`.
         LibraryError: the library has no gate.
     """
+    check_router(name, library.skills)
     kind, _, argument = name.partition(":")
-    if kind not in ROUTERS or (argument and kind != FixedRouter.name):
-        near = nearest(kind, ROUTERS)
-        raise ConfigError(
-            "There is no such router.",
-            given=name,
-            expected="gate, keywords, centroid, or fixed:RECIPE",
-            hint=f"did you mean {near!r}?" if near and near != kind else None,
-        )
     return ROUTERS[kind](base, library, argument)
 
 
