@@ -274,3 +274,18 @@ def test_wrong_calls_are_refused_before_any_work(base: Base, adapters: dict[str,
         evaluate_skills(base, adapters, tests, systems=("routed",))
     with pytest.raises(UnknownSkillError, match="'c'"):
         evaluate_skills(base, adapters, {"c": tests["a"]}, systems=("skill",))
+
+
+def test_prompts_that_do_not_fit_count_as_wrong_and_are_told(
+    base: Base, adapters: dict[str, Any]
+) -> None:
+    held = exact_sets(base, adapters)["a"]
+    long = Example("z" * 400, "never", {})
+    both = TestSet([long, *held.examples], held.score_many, held.max_new_tokens)
+    with pytest.warns(UserWarning, match="1 of .* do not fit into the context"):
+        row = evaluate_skills(base, adapters, {"a": both}, ["skill"])["a"]["skill"]
+    assert row["n"] == len(held.examples) + 1
+    assert sum(row["values"]) == len(held.examples)
+    with pytest.warns(UserWarning, match="1 of 1"):
+        none = evaluate_skills(base, adapters, {"a": TestSet([long], held.score_many, 4)}, ["base"])
+    assert none["a"]["base"]["score"] == 0.0

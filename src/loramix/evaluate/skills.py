@@ -10,12 +10,13 @@ Systems: `base` answers with no adapter; `skill` with the task's own adapter, gi
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from loramix.adapter import Adapter
-from loramix.base import Base
+from loramix.base import Base, encode_prompt
 from loramix.data import Example
 from loramix.errors import UsageError
 from loramix.evaluate.metrics import score_of
@@ -135,7 +136,8 @@ def evaluate_skills(
 
     Returns:
         skill → system → `score`, `low`, `high` (95 % bootstrap), `n`, `seconds`, `tokens`,
-        and `values`, the score of each example in order.
+        and `values`, the score of each example in order. Prompts that do not fit into the context
+        count as wrong, stand last in `values`, and are told by a warning.
 
     Raises:
         UsageError: an unknown system, or `routed` without a router.
@@ -146,7 +148,8 @@ def evaluate_skills(
     if "skill" in systems:
         check_skills(tasks, answers.mixed.names)
     sets = {name: _test_set(task, n, seed) for name, task in tasks.items()}
-    total = sum(len(held.examples) for held in sets.values()) * len(systems)
+    fitting = {name: _fitting(base, name, held) for name, held in sets.items()}
+    total = sum(map(len, fitting.values())) * len(systems)
     done = 0
     scores: dict[str, dict[str, Any]] = {}
     for name, system, held in _jobs(sets, systems):
@@ -158,11 +161,15 @@ def evaluate_skills(
                 progress(f"{name}: {system}", done, total)
 
         start = time.monotonic()
-        prompts = [example.prompt for example in held.examples]
-        mixes = _mixes(system, name, prompts, router, policy)
-        completions = answers(prompts, mixes, held.max_new_tokens, step)
+        asked = fitting[name]
+        prompts = [example.prompt for example in asked]
+        completions = []
+        if prompts:
+            mixes = _mixes(system, name, prompts, router, policy)
+            completions = answers(prompts, mixes, held.max_new_tokens, step)
         seconds = time.monotonic() - start
-        values = held.score_many(held.examples, [c.text for c in completions])
+        values = held.score_many(asked, [c.text for c in completions])
+        values += [0.0] * (len(held.examples) - len(asked))
         scores.setdefault(name, {})[system] = {
             **score_of(values, seed).to_dict(),
             "seconds": seconds,
@@ -186,6 +193,18 @@ def _test_set(task: MakesExamples | TestSet, n: int, seed: int) -> TestSet:
     if isinstance(task, TestSet):
         return task
     return TestSet(task.examples("test", n, seed), task.score_many, task.max_new_tokens)
+
+
+def _fitting(base: Base, name: str, held: TestSet) -> list[Example]:
+    """The examples whose prompts leave room for an answer."""
+    kept = [e for e in held.examples if len(encode_prompt(base, e.prompt)) < base.max_length]
+    if len(kept) < len(held.examples):
+        warnings.warn(
+            f"{name}: {len(held.examples) - len(kept)} of {len(held.examples)} prompts do not fit "
+            f"into the context of {base.max_length} tokens and count as wrong",
+            stacklevel=3,
+        )
+    return kept
 
 
 def _jobs(
