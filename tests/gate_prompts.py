@@ -29,12 +29,12 @@ def prompts_of(name: str, split: Split, count: int) -> tuple[str, ...]:
 
 @functools.cache
 def examples_for(skills: tuple[str, ...], split: Split, count: int) -> tuple[RoutedExample, ...]:
-    """`count` prompts of each skill and of none; half as many of each composite they make."""
+    """`count` prompts of each skill, of none, and of each composite they make."""
     routed = [RoutedExample(p, {n: 1.0}) for n in skills for p in prompts_of(n, split, count)]
     routed += [RoutedExample(prompt) for prompt in prompts_of("none", split, count)]
     for composite in COMPOSITES.values():
         if set(composite.skills) <= set(skills):
-            for example in composite.examples(split, count // 2):
+            for example in composite.examples(split, count):
                 routed.append(RoutedExample(example.prompt, example.meta["skills"]))
     return tuple(routed)
 
@@ -42,4 +42,4 @@ def examples_for(skills: tuple[str, ...], split: Split, count: int) -> tuple[Rou
 @functools.cache
 def tiny_gate(skills: tuple[str, ...] = SKILLS) -> LearnedGate:
     """A gate for `skills`; tests must not change it."""
-    return learn_gate(tiny_base(), examples_for(skills, "train", 150), skills, memory=MEMORY)
+    return learn_gate(tiny_base(), examples_for(skills, "train", 400), skills, memory=MEMORY)

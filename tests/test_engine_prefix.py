@@ -46,8 +46,9 @@ def test_the_answer_of_one_turn_is_not_read_again_in_the_next(world: World) -> N
     keep = len(row[:-1]) // BLOCK * BLOCK
     store, prefix = engine._scheduler.store, engine._scheduler.prefix
     store.reserve(1, len(row) + 1, 1, len(row) + 1)
-    root = root_of(f"{world.base.fingerprint} {world.base.dtype} cpu 0", {})
-    known = [root_of(f"{world.base.fingerprint} {world.base.dtype} cpu {n}", {}) for n in range(9)]
+    how = f"{world.base.fingerprint} {world.base.precision} cpu"
+    root = root_of(f"{how} 0", {})
+    known = [root_of(f"{how} {n}", {}) for n in range(9)]
     assert root in known
     assert keep in {prefix.fetch(r, [*row, 5], store, 0) for r in known}
 

@@ -35,6 +35,10 @@ Progress = Callable[[str, int, int], None]
 """Called with what is going on, how many steps of it are done, and how many there are."""
 
 
+class EvaluationWarning(UserWarning):
+    """Something of an evaluation that its scores alone do not say."""
+
+
 @dataclass(frozen=True)
 class TestSet:
     """Held-out examples and how answers to them are scored."""
@@ -202,6 +206,7 @@ def _fitting(base: Base, name: str, held: TestSet) -> list[Example]:
         warnings.warn(
             f"{name}: {len(held.examples) - len(kept)} of {len(held.examples)} prompts do not fit "
             f"into the context of {base.max_length} tokens and count as wrong",
+            EvaluationWarning,
             stacklevel=3,
         )
     return kept
