@@ -93,3 +93,36 @@ def test_a_mixed_head_is_mixed_by_its_rows() -> None:
     for prompt, mix in zip(PROMPTS, MIXES, strict=True):
         alone.append(Engine(base, mixed).submit(ask(prompt, mix)).result()[0].token_ids)
     assert together == alone
+
+
+@pytest.mark.parametrize("arch", FAMILY)
+def test_weights_that_the_engine_joins_keep_their_values_and_cost_no_memory(arch: str) -> None:
+    base = make_base(arch)
+    before = {name: part.clone() for name, part in base.model.state_dict().items()}
+    written(Engine(base, make_mixed(base)))
+    after = base.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    stored = {part.untyped_storage().data_ptr(): part.untyped_storage() for part in after.values()}
+    kept = {part.data_ptr(): part.nbytes for part in after.values()}
+    assert sum(storage.nbytes() for storage in stored.values()) == sum(kept.values())
+
+
+def test_weights_that_moved_after_they_were_joined_are_the_ones_that_count() -> None:
+    world = World()
+    engine = world.engine(prefix_bytes=0)
+    wanted = written(engine)
+    for part in world.base.model.parameters():
+        part.data = part.data.clone()
+    assert written(engine) == wanted
+    for part in world.base.model.parameters():
+        part.data = part.data.flip(0)
+    now = written(engine)
+    assert now != wanted
+    assert now == [tuple(world.expected(p, m)) for p, m in zip(PROMPTS, MIXES, strict=True)]
+
+
+def test_two_engines_over_one_base_write_the_same() -> None:
+    world = World()
+    first, second = world.engine(), world.engine()
+    assert written(first) == written(second) == written(first)

@@ -45,6 +45,7 @@ class Plan:
 
     Attributes:
         slots, places: [N] int64, where each token's keys and values go.
+        end: places of the longest row.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Plan:
         self.lengths, self.chunks, self.device = lengths, chunks, device
         self.decoding = len(lengths)
         self.longest = max(lengths, default=0)
+        self.end = max([self.longest, *(chunk.last for chunk in chunks)])
         slots = [*range(len(lengths))]
         places = [length - 1 for length in lengths]
         for chunk in chunks:

@@ -2,9 +2,9 @@
 
 A small model's step is mostly overhead: some ninety modules, each called through hooks that
 nobody set, decorators, a mask that is not used. Here the same weights meet the same products in
-plain calls, with a norm or a rotation in one or two operations instead of six or seven. Layers
-that skills are mixed into, and those of another make than `nn.Linear`, are called as they are.
-Where somebody listens to any other module, the model's own forward has to run instead.
+plain calls, with a norm or a rotation in one or two operations instead of six or seven, and one
+product for layers that read the same. Layers of another make than `nn.Linear` are called as they
+are. Where anybody but a `MixedModel` listens to a module, the model's own forward has to run.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from loramix.engine.attention import Plan, attend
 from loramix.engine.cache import KeyValueStore
+from loramix.engine.group import Group, product
 from loramix.mixed import is_own_hook
 
 _FAMILY = {
@@ -33,15 +33,12 @@ class Block(NamedTuple):
     """One layer's modules, and what its attention is like."""
 
     before: Any
-    q: Any
-    k: Any
-    v: Any
+    qkv: Group
     q_norm: Any
     k_norm: Any
     o: Any
     after: Any
-    gate: Any
-    up: Any
+    gate_up: Group
     down: Any
     act: Any
     width: int
@@ -58,18 +55,15 @@ class Direct:
 
     def __init__(self, model: Any) -> None:
         inner = model.model
-        self._model, self._head = model, model.lm_head
-        self._embed, self._rotary, self._norm = inner.embed_tokens, inner.rotary_emb, inner.norm
+        self._head, self._embed, self._norm = model.lm_head, inner.embed_tokens, inner.norm
+        self._turns = Turns(inner.rotary_emb)
         self._blocks = [_block(layer) for layer in inner.layers]
-        passed = [inner, inner.layers, inner.embed_tokens, inner.rotary_emb, inner.norm]
-        for layer in inner.layers:
-            named = layer.named_modules()
-            passed += [module for name, module in named if name not in _PROJECTIONS]
-        self._hooks = [
-            hooks
-            for module in passed
-            for hooks in (module._forward_hooks, module._forward_pre_hooks)
-        ]
+        self._weights = list(model.parameters())
+        self._at = self._places()
+        mixable = [layer.get_submodule(name) for layer in inner.layers for name in _PROJECTIONS]
+        ours = {model, model.lm_head, *mixable}
+        self._ours = [hooks for module in ours for hooks in _hooks(module)]
+        self._others = [hooks for part in set(model.modules()) - ours for hooks in _hooks(part)]
 
     @staticmethod
     def fits(model: Any) -> bool:
@@ -80,9 +74,8 @@ class Direct:
     @property
     def unheard(self) -> bool:
         """Whether no hook but our own would miss what it waits for."""
-        top = self._model
-        hooks = (*top._forward_pre_hooks.values(), *top._forward_hooks.values())
-        return all(map(is_own_hook, hooks)) and not any(self._hooks)
+        own = all(is_own_hook(hook) for hooks in self._ours for hook in hooks.values())
+        return own and not any(self._others)
 
     def __call__(
         self, ids: Tensor, plan: Plan, store: KeyValueStore, kept: Tensor | None
@@ -98,32 +91,77 @@ class Direct:
         Returns:
             Logits [N, V], or of the tokens kept.
         """
+        if self._at != self._places():  # the model went to another device, say
+            for block in self._blocks:
+                block.qkv.join()
+                block.gate_up.join()
+            self._at = self._places()
         x = self._embed.forward(ids)  # [N, D]
-        cos, sin = self._rotary.forward(x, plan.places[:, None])  # [N, 1, width of a head]
-        low, high = sin.chunk(2, -1)
-        sin = torch.cat((-low, high), -1)  # turning by half swaps the halves and negates one
+        cos, sin = self._turns(x, plan)
         rows = x.shape[0]
         for index, block in enumerate(self._blocks):
             h = _normed(block.before, x)
-            q = _product(block.q, h).view(rows, -1, block.width)  # [N, heads, width]
-            k = _product(block.k, h).view(rows, -1, block.width)
-            v = _product(block.v, h).view(rows, -1, 1, block.width)
+            q, k, v = (part.view(rows, -1, block.width) for part in block.qkv(h))
             if block.q_norm is not None:
                 q, k = _normed(block.q_norm, q), _normed(block.k_norm, k)
             both = torch.cat((q, k), 1)
             both = torch.addcmul(both * cos, both.roll(block.width // 2, -1), sin)[:, :, None]
             heads = q.shape[1]
-            store.write(index, both[:, heads:], v, plan.slots, plan.places)
+            store.write(index, both[:, heads:], v[:, :, None], plan.slots, plan.places)
             layer = store.layer(index)
             seen = attend(both[:, :heads], layer, plan, block.scaling, block.window)
-            x = x + _product(block.o, seen.reshape(rows, -1))
+            x = x + product(block.o, seen.reshape(rows, -1))
             h = _normed(block.after, x)
-            h = block.act(_product(block.gate, h)) * _product(block.up, h)
-            x = x + _product(block.down, h)
+            gate, up = block.gate_up(h)
+            x = x + product(block.down, block.act(gate) * up)
         if kept is not None and not any(map(is_own_hook, self._head._forward_hooks.values())):
             x, kept = x[kept], None  # a mixed head sees all tokens, as its weights do
-        logits = _product(self._head, _normed(self._norm, x))
+        logits = product(self._head, _normed(self._norm, x))
         return logits if kept is None else logits[kept]
+
+    def _places(self) -> list[int]:
+        """Where the weights are."""
+        return [weight.data_ptr() for weight in self._weights]
+
+
+class Turns:
+    """By what angles the heads are turned at each place.
+
+    Args:
+        rotary: the base's own module.
+    """
+
+    def __init__(self, rotary: Any) -> None:
+        self._rotary = rotary
+        # of these the angles of a place depend on how long the text is
+        self._fixed = getattr(rotary, "rope_type", None) not in ("dynamic", "longrope")
+        self._table: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, x: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+        """cos and signed sin, [N, 1, width of a head] in the dtype of `x`, for a plan's tokens.
+
+        Turning by half swaps the halves and negates one: sin is negative in the first.
+        """
+        if not self._fixed:
+            return self._of(x, plan.places)
+        if self._table is None or not self._serves(self._table[0], x, plan.end):
+            ahead = 1 << max(plan.end - 1, 63).bit_length()
+            self._table = self._of(x, torch.arange(ahead, device=x.device))
+        cos, sin = self._table
+        return cos[plan.places], sin[plan.places]
+
+    @staticmethod
+    def _serves(table: Tensor, x: Tensor, end: int) -> bool:
+        return table.shape[0] >= end and table.dtype == x.dtype and table.device == x.device
+
+    def _of(self, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        cos, sin = self._rotary.forward(x, places[:, None])
+        low, high = sin.chunk(2, -1)
+        return cos, torch.cat((-low, high), -1)
+
+
+def _hooks(module: Any) -> tuple[Any, Any]:
+    return module._forward_pre_hooks, module._forward_hooks
 
 
 def _block(layer: Any) -> Block:
@@ -132,35 +170,18 @@ def _block(layer: Any) -> Block:
     window = getattr(own, "sliding_window", getattr(own.config, "sliding_window", None))
     return Block(
         before=layer.input_layernorm,
-        q=own.q_proj,
-        k=own.k_proj,
-        v=own.v_proj,
+        qkv=Group([own.q_proj, own.k_proj, own.v_proj]),
         q_norm=getattr(own, "q_norm", None),
         k_norm=getattr(own, "k_norm", None),
         o=own.o_proj,
         after=layer.post_attention_layernorm,
-        gate=mlp.gate_proj,
-        up=mlp.up_proj,
+        gate_up=Group([mlp.gate_proj, mlp.up_proj]),
         down=mlp.down_proj,
         act=mlp.act_fn.forward,
         width=own.head_dim,
         scaling=own.scaling,
         window=window,
     )
-
-
-def _product(layer: Any, x: Tensor) -> Tensor:
-    out: Tensor
-    hooks = layer._forward_hooks.values()
-    if type(layer) is not nn.Linear or layer._forward_pre_hooks or not all(map(is_own_hook, hooks)):
-        out = layer(x)
-        return out
-    own: Any = layer._parameters
-    out = F.linear(x, own["weight"], own["bias"])
-    for mix in hooks:
-        mixed = mix(layer, (x,), out)
-        out = out if mixed is None else mixed
-    return out
 
 
 def _normed(layer: Any, x: Tensor) -> Tensor:
