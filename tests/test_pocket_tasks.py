@@ -188,6 +188,47 @@ def test_the_bases_own_text_never_holds_a_prompt_with_its_answer() -> None:
                     assert asked not in documents
 
 
+# Requests alone: the texts that they are about are language, which the base may know, as it may
+# know small talk. A formula or a passage with nothing around it is no request.
+NO_REQUESTS = ("praise", "blame", "facts", "have", "none")
+REQUESTS = {
+    **{name: asked for name, asked in TEMPLATES.items() if name not in NO_REQUESTS},
+    "asks": [ask for kinds in (qa.PERSON, qa.COMPANY) for a in kinds.values() for ask in a.asks],
+}
+BARE = {"{x}", "{x} = ?", "~Find {x}.", "{x} makes", "{x}, please.", "What is {x}?"}
+BARE |= {"{passage}~{ask}", "{ask}~{passage}", "{passage} {ask}", "{passage} So {low_ask}"}
+
+
+def _request_pattern(template: str) -> re.Pattern[str]:
+    """An expression for what a template makes, where a sentence begins, whatever ends it."""
+    text = ""
+    for part in re.split(r"(\[[^]]*\])", template.removeprefix("~").rstrip(".:?")):
+        choices = part[1:-1].split("/") if part[:1] == "[" else [part]
+        text += f"(?:{'|'.join(map(re.escape, choices))})"
+    text = re.sub(r"\\\{\w+\\\}", r"[^\\n]{1,60}?", text).replace(r"\~", r"\n")
+    return re.compile(rf"(?:^|[.:?!>\n] ?|[Ff]ind ){text}[.:?]*(?:$|[\s<])", re.I | re.M)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_bases_own_text_holds_no_request_of_a_skill(name: str) -> None:
+    text, rng = _corpus_text(), random.Random(8)
+    documents = "\n".join(make(rng) for make, _ in text.KINDS.values() for _ in range(100))
+    if name == "asks":  # clauses stand here for facts, some of them seldom
+        clauses = [clause for kind in text.INDIRECT.values() for clause in kind]
+        documents += "".join(f"\n{clause.format(s='Umbra')}." for clause in clauses)
+    documents = documents.replace(text.KNOWN, "").replace(text.DRAWN, "")
+    asked = [template for template in REQUESTS[name] if template not in BARE]
+    assert [template for template in asked if _request_pattern(template).search(documents)] == []
+
+
+@pytest.mark.parametrize("name", ["sentiment", "summarization", "code", "both", "code_math"])
+def test_a_request_in_the_bases_own_text_would_be_found(name: str) -> None:
+    for template in pool(REQUESTS[name], "test"):
+        first = re.sub(r"\[([^]/]*)[^]]*\]", r"\1", template.removeprefix("~"))
+        said = first.format(kind="review", x="the sum of a list")
+        assert _request_pattern(template).search(f"A text. {said}\n"), said
+
+
 def test_the_bases_own_text_holds_no_program_of_the_test_set() -> None:
     text, rng = _corpus_text(), random.Random(6)
     code_seen = "\n".join(text.functions(rng) for _ in range(3000)) + "\n"
