@@ -55,6 +55,7 @@ def check(result: dict[str, Any], name: str) -> None:
     assert all(missing.values())
 
 
+@pytest.mark.peer
 def test_mix_measures_what_is_installed_and_names_what_is_not(settings: Settings) -> None:
     result = run_bench("mix", settings, no_bar)
     check(result, "mix")
