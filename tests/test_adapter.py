@@ -88,6 +88,7 @@ peft_shapes = st.sampled_from(
 
 @given(peft_shapes, st.integers(1, 8), st.sampled_from([1, 3, 16]), st.booleans())
 @settings(max_examples=12)
+@pytest.mark.peer
 def test_what_peft_saves_is_read_and_agrees(
     tmp_path_factory: pytest.TempPathFactory,
     shape: dict[str, Any],
@@ -110,6 +111,7 @@ def test_what_peft_saves_is_read_and_agrees(
 
 
 @pytest.mark.parametrize("arch", ["llama", "gpt2", "gpt_neox", "opt"])
+@pytest.mark.peer
 def test_what_we_write_peft_loads_and_agrees(arch: str, tmp_path: Path) -> None:
     shape = LoraSettings(
         r=5,
@@ -160,6 +162,7 @@ patterns = st.sampled_from([r".*q_proj", r"model\.layers\.1\..*", "q_proj", r".*
     st.one_of(st.none(), st.sampled_from(["layers", "h", ["h", "layers"]])),
 )
 @settings(max_examples=100)
+@pytest.mark.peer
 def test_a_config_covers_the_layers_that_peft_says(path, targets, exclude, layers, pattern) -> None:
     config = {
         "target_modules": targets,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from loramix.base import pocket_path
 from loramix.bench import BENCHES, Settings, run_bench
 from loramix.bench.measure import Timed, alternate
 from loramix.bench.ours import engine_run, open_base, twin
@@ -19,8 +20,8 @@ from loramix.bench.shapes import Shape, random_adapter, write_base
 from loramix.bench.theirs import generate_run
 from loramix.bench.zipf import zipf
 from loramix.cli import app
-from loramix.errors import UsageError
 from loramix.mixed import MixedModel
+from loramix.pocket.tasks import TASKS
 from tiny_base import save_base
 
 TINY = Shape(32, 48, 2, 4, 2, 512, 128, False)
@@ -55,6 +56,7 @@ def check(result: dict[str, Any], name: str) -> None:
     assert all(missing.values())
 
 
+@pytest.mark.peer
 def test_mix_measures_what_is_installed_and_names_what_is_not(settings: Settings) -> None:
     result = run_bench("mix", settings, no_bar)
     check(result, "mix")
@@ -100,13 +102,56 @@ def test_memory_looks_at_a_process_of_its_own(settings: Settings) -> None:
     assert 50 < result["resident_mb"]["fp32"] <= result["peak_mb"]["fp32"] + 1
 
 
-def test_a_dtype_that_is_not_there_is_missing(settings: Settings) -> None:
+@pytest.fixture
+def real_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Shared data that holds a text."""
+    file = tmp_path / "shared" / "data" / "summarization" / "dev.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"document": "the cat sat on the mat. " * 20}) + "\n", "utf-8")
+    monkeypatch.setenv("LORAMIX_SHARED", str(tmp_path / "shared"))
+    return file
+
+
+def test_int8_measures_what_the_weights_cost(settings: Settings, real_text: Path) -> None:
     result = run_bench("int8", settings, no_bar)
     check(result, "int8")
-    try:
-        open_base(str(settings.base), "int8")
-    except UsageError:
-        assert set(result["missing"]) == {"int8"}
+    found = result["perplexity"]
+    assert found.keys() == {"bf16", "int8"}
+    assert result["ratio"]["perplexity"] == pytest.approx(found["int8"] / found["bf16"])
+    assert set(result["missing"]) == {"skills"}
+    assert "pocket" in result["missing"]["skills"]
+
+
+@pytest.mark.parametrize("content", [None, "{broken", '{"words": "a"}', "[]"])
+def test_int8_says_why_it_read_no_text(
+    settings: Settings, real_text: Path, content: str | None
+) -> None:
+    real_text.unlink()
+    if content is not None:
+        real_text.write_text(content, "utf-8")
+    result = run_bench("int8", settings, no_bar)
+    check(result, "int8")
+    assert result["ratio"]["perplexity"] is None
+    assert "dev.jsonl" in result["missing"]["perplexity"]
+
+
+def test_int8_needs_no_shared_data(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LORAMIX_SHARED", raising=False)
+    assert "LORAMIX_SHARED" in run_bench("int8", settings, no_bar)["missing"]["perplexity"]
+
+
+@pytest.mark.skipif(
+    not (pocket_path() / "config.json").exists(), reason="the pocket base is not built"
+)
+def test_int8_scores_the_shipped_skills_on_both_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LORAMIX_SHARED", raising=False)
+    result = run_bench("int8", Settings(rows=2, tokens=8), no_bar)
+    check(result, "int8")
+    assert set(result["missing"]) == {"perplexity"}
+    assert set(result["skills"]) == set(TASKS)
+    for scores in result["skills"].values():
+        assert scores.keys() == {"bf16", "int8"}
+        assert all(0 <= score <= 1 for score in scores.values())
 
 
 def test_each_candidate_runs_once_in_each_round_and_once_before() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -163,31 +165,66 @@ def test_the_demo_reaches_its_bars(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout)
     missed = [b for b in result["bars"] if not b["met"]]
-    # seconds are a bar of two idle cores, and say nothing on a machine that does other work
-    if os.getloadavg()[0] > 3:
-        missed = [b for b in missed if "seconds" not in b["name"]]
-    assert missed == []
+    late = [b for b in missed if b["name"] == "the whole demo, seconds"]
+    assert [b for b in missed if b not in late] == []
     assert Path(result["report"]).stat().st_size > 50_000
+    load = max(os.getloadavg()[:2])
+    if late and load > 3:  # the demo's own two processors, and somebody else's
+        pytest.skip(
+            f"all other bars are met, but it took {late[0]['figure']} s beside other work "
+            f"(load {load:.1f}): the bar of {late[0]['bar']} s is one of two idle cores"
+        )
+    assert late == []
+
+
+def stopped(out: Path, ready: Callable[[str], bool], seconds: float) -> tuple[int, int]:
+    """A demo that gets a Ctrl-C some seconds after `ready(stderr)`.
+
+    Returns:
+        The step after which it stopped, and how many steps there are.
+    """
+    said = out.with_name("stderr")
+    with said.open("w") as stderr:
+        process = subprocess.Popen(
+            command("--out", str(out), "--json", "--device", "cpu"),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            # a test run in the background of a script inherits that Ctrl-C is ignored
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        deadline = time.monotonic() + 300
+        while not ready(said.read_text()) and time.monotonic() < deadline:
+            assert process.poll() is None, said.read_text()[-2000:]
+            time.sleep(0.1)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        stdout, _ = process.communicate(timeout=120)
+    errors = said.read_text()
+    assert process.returncode == 130, errors[-2000:]
+    assert stdout == ""
+    assert "Traceback" not in errors
+    told = re.search(r"Stopped after step (\d+) of (\d+)", errors)
+    assert told, errors[-2000:]
+    return int(told[1]), int(told[2])
 
 
 @pocket
 @pytest.mark.slow
 def test_ctrl_c_keeps_a_checkpoint_and_the_next_run_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    process = subprocess.Popen(
-        command("--out", str(out), "--json", "--device", "cpu"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 300
-    while not (out / "training").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(20)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130, stderr[-2000:]
-    assert stdout == ""
-    assert "Traceback" not in stderr
-    assert any((out / "training").iterdir())
+    training = out / "training"
+
+    def sealed() -> set[int]:
+        found = training.glob("checkpoint-*/complete")
+        return {int(path.parent.name.removeprefix("checkpoint-")) for path in found}
+
+    first, total = stopped(out, lambda _: (training / "run.json").exists(), 15)
+    assert 3 < first < total
+    assert max(sealed()) == first
     assert Library.open(out / "library").skills == {}
+    # a run that started over would be at one of its first steps by now
+    second, total_again = stopped(out, lambda stderr: "make the data" in stderr, 3)
+    assert total_again == total
+    assert first < second < total
+    assert max(sealed()) == second

@@ -30,7 +30,6 @@ from loramix.config import TrainConfig
 from loramix.data.example import Example
 from loramix.engine import Engine, Limits
 from loramix.errors import BaseError, UsageError
-from loramix.library import Library, SkillCard
 from loramix.mixed import MixedModel
 from loramix.train import SkillJob, train_skills
 from tiny import ARCHITECTURES, make_tiny, random_adapter, token_ids
@@ -336,34 +335,3 @@ def test_int8_is_for_the_cpu(saved: Path) -> None:
     with pytest.raises(UsageError, match="int8 weights are for the CPU") as caught:
         load_base(str(saved), device="cuda", dtype="int8")
     assert "bf16" in str(caught.value)
-
-
-# ── the bench ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_bench_measures_what_int8_costs(saved: Path, tmp_path: Path) -> None:
-    from benches.int8 import perplexities
-
-    text = tmp_path / "text.txt"
-    text.write_text("the cat sat on the mat and the dog sat on the cat. " * 20, "utf-8")
-    report = perplexities(str(saved), text, 100)
-    found = report["perplexity"]
-    assert isinstance(found, dict)
-    assert set(found) == {"fp32", "bf16", "int8"}
-    assert report["rise_percent"] == pytest.approx(
-        100 * (found["int8"] / found["bf16"] - 1), abs=0.01
-    )
-
-
-def test_the_bench_measures_what_int8_costs_a_skill(tmp_path: Path) -> None:
-    from benches.int8 import skill_scores
-
-    base = save_base(tmp_path / "base", max_position_embeddings=2048, hidden_size=256)
-    library = Library.create(tmp_path / "library", str(tmp_path / "base"), base.fingerprint)
-    with library.edit() as change:
-        change.add("math", loud_adapter(base, 1), SkillCard(), torch.zeros(1, 8))
-    report = skill_scores(tmp_path / "library", 2)
-    scores = report["scores"]
-    assert isinstance(scores, dict)
-    assert scores["math"].keys() == {"bf16", "int8"}
-    assert report["mean_fall_points"] == 100 * (scores["math"]["bf16"] - scores["math"]["int8"])

@@ -89,6 +89,7 @@ def test_a_card_says_what_the_adapter_is(library: Library) -> None:
     assert card.lora.parameters == make_adapter().num_parameters
 
 
+@pytest.mark.peer
 def test_peft_loads_a_skill_folder_and_agrees(library: Library) -> None:
     ids = torch.randint(3, 90, (2, 7))
     mixed = MixedModel(make_tiny())

@@ -108,6 +108,7 @@ def test_a_batch_equals_its_rows_run_one_by_one(batch) -> None:
 
 @given(batches())
 @settings(max_examples=15)
+@pytest.mark.peer
 def test_a_one_hot_mix_equals_peft_with_that_adapter(batch) -> None:
     arch, skills, _ = batch
     model, mixed, adapters, names = build(arch, skills)
@@ -195,6 +196,7 @@ def test_an_empty_mix_is_the_base_bit_for_bit(arch: str, dtype: torch.dtype) -> 
 
 @given(batches())
 @settings(max_examples=12)
+@pytest.mark.peer
 def test_a_mix_exported_as_one_adapter_is_the_mix_in_peft(batch) -> None:
     arch, skills, weights = batch
     row = weights[:1]
@@ -381,6 +383,7 @@ def test_each_row_trains_its_own_adapter(arch: str) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.peer
 def test_gradients_are_those_of_peft(tiny_llama: PreTrainedModel, tmp_path) -> None:
     mixed, ids = two_skills(tiny_llama, trainable=True), token_ids(2, 6)
     ours = joint_gradients(mixed, ids, torch.tensor([[1.0, 0.0], [1.0, 0.0]]))["a"]

@@ -79,18 +79,39 @@ def test_question_and_fact_templates_are_held_out(attribute) -> None:
         assert not set(pool(patterns, "test")) & set(pool(patterns, "train"))
 
 
-@pytest.mark.parametrize("task", ["sentiment", "summarization", "qa"])
-def test_test_texts_hold_no_training_entity(task: str) -> None:
-    used = {"sentiment": words.ASPECTS, "summarization": words.ASPECTS, "qa": words.FIRST}[task]
-    held_out = set(pool(used, "test"))
-    known = set(pool(used, "train")) - held_out
-    for example in TASKS[task].examples("test", 150, 0):
-        if task == "qa":
-            found = {w for w in re.findall(r"[A-Z][a-z]+", example.meta["text"]) if w in used}
-        else:
-            named = set(re.findall(r"\bthe ([a-z ]+?)(?= is| was|[.,!]| )", example.meta["text"]))
-            found = named & set(used)
-        assert not found & known, example.prompt
+POOLS = (words.ASPECTS, words.PRODUCTS, words.CITIES, words.FIRST, words.LAST, words.COMPANIES)
+HELD_OUT = {entity.lower() for used in POOLS for entity in pool(used, "test")}
+TRAINED = {entity.lower() for used in POOLS for entity in pool(used, "train")} - HELD_OUT
+# phrases that hold an entity's word without naming it: a big fan of, on the other hand
+IDIOMS = [*words.LIKE, *words.DISLIKE, *words.GOOD, *words.BAD, *messages.OPENERS]
+_KNOWN = sorted({*HELD_OUT, *TRAINED, *(i.lower() for i in IDIOMS)}, key=len, reverse=True)
+_ANY = re.compile(rf"\b(?:{'|'.join(map(re.escape, _KNOWN))})\b")
+
+
+def entities(text: str) -> set[str]:
+    """What a text names, the longest name at each place: battery life, not battery."""
+    return set(_ANY.findall(text.lower())) & (HELD_OUT | TRAINED)
+
+
+@pytest.mark.parametrize(
+    ("task", "used"),
+    [("sentiment", words.ASPECTS), ("summarization", words.ASPECTS), ("qa", words.FIRST)],
+    ids=["sentiment", "summarization", "qa"],
+)
+def test_test_texts_hold_no_training_entity(task: str, used: list[str]) -> None:
+    named: dict[str, set[str]] = {}
+    for split in ("train", "test"):
+        found = [entities(e.meta["text"]) for e in TASKS[task].examples(split, 400, 0)]
+        assert sum(map(bool, found)) > 0.8 * len(found)
+        named[split] = set().union(*found)
+        own = {entity.lower() for entity in pool(used, split)}
+        assert len(named[split] & own) > 0.8 * len(own), "the search finds what is there"
+    leaked = named["test"] & TRAINED
+    if task == "qa":  # its sentences speak of the color of an animal and the seat of a company
+        leaked -= {aspect.lower() for aspect in words.ASPECTS}
+    else:
+        assert all(any(" " in entity for entity in some) for some in named.values())
+    assert leaked == set()
 
 
 @pytest.mark.parametrize("task", ["math", "code"])
@@ -165,6 +186,47 @@ def test_the_bases_own_text_never_holds_a_prompt_with_its_answer() -> None:
                 asked = example.prompt
                 if len(asked) > 20:  # a bare formula is no request
                     assert asked not in documents
+
+
+# Requests alone: the texts that they are about are language, which the base may know, as it may
+# know small talk. A formula or a passage with nothing around it is no request.
+NO_REQUESTS = ("praise", "blame", "facts", "have", "none")
+REQUESTS = {
+    **{name: asked for name, asked in TEMPLATES.items() if name not in NO_REQUESTS},
+    "asks": [ask for kinds in (qa.PERSON, qa.COMPANY) for a in kinds.values() for ask in a.asks],
+}
+BARE = {"{x}", "{x} = ?", "~Find {x}.", "{x} makes", "{x}, please.", "What is {x}?"}
+BARE |= {"{passage}~{ask}", "{ask}~{passage}", "{passage} {ask}", "{passage} So {low_ask}"}
+
+
+def _request_pattern(template: str) -> re.Pattern[str]:
+    """An expression for what a template makes, where a sentence begins, whatever ends it."""
+    text = ""
+    for part in re.split(r"(\[[^]]*\])", template.removeprefix("~").rstrip(".:?")):
+        choices = part[1:-1].split("/") if part[:1] == "[" else [part]
+        text += f"(?:{'|'.join(map(re.escape, choices))})"
+    text = re.sub(r"\\\{\w+\\\}", r"[^\\n]{1,60}?", text).replace(r"\~", r"\n")
+    return re.compile(rf"(?:^|[.:?!>\n] ?|[Ff]ind ){text}[.:?]*(?:$|[\s<])", re.I | re.M)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_bases_own_text_holds_no_request_of_a_skill(name: str) -> None:
+    text, rng = _corpus_text(), random.Random(8)
+    documents = "\n".join(make(rng) for make, _ in text.KINDS.values() for _ in range(100))
+    if name == "asks":  # clauses stand here for facts, some of them seldom
+        clauses = [clause for kind in text.INDIRECT.values() for clause in kind]
+        documents += "".join(f"\n{clause.format(s='Umbra')}." for clause in clauses)
+    documents = documents.replace(text.KNOWN, "").replace(text.DRAWN, "")
+    asked = [template for template in REQUESTS[name] if template not in BARE]
+    assert [template for template in asked if _request_pattern(template).search(documents)] == []
+
+
+@pytest.mark.parametrize("name", ["sentiment", "summarization", "code", "both", "code_math"])
+def test_a_request_in_the_bases_own_text_would_be_found(name: str) -> None:
+    for template in pool(REQUESTS[name], "test"):
+        first = re.sub(r"\[([^]/]*)[^]]*\]", r"\1", template.removeprefix("~"))
+        said = first.format(kind="review", x="the sum of a list")
+        assert _request_pattern(template).search(f"A text. {said}\n"), said
 
 
 def test_the_bases_own_text_holds_no_program_of_the_test_set() -> None:

@@ -139,6 +139,16 @@ def test_no_heavy_module_is_loaded_before_a_command_needs_it(code: str) -> None:
     assert not HEAVY & set(done.stderr.split())
 
 
+def test_every_mark_is_in_use() -> None:
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    block = re.search(r"^markers = \[\n(.*?)^\]", project, re.DOTALL | re.MULTILINE)
+    assert block is not None
+    used = "".join(path.read_text("utf-8") for path in tracked("tests/*.py"))
+    marks = re.findall(r'"(\w+):', block[1])
+    assert {"slow", "gpu", "peer"} <= set(marks)
+    assert [mark for mark in marks if f"pytest.mark.{mark}\n" not in used] == []
+
+
 def test_every_public_name_can_be_imported() -> None:
     import loramix
 

@@ -5,7 +5,7 @@ Each output channel has a scale, so that W ≈ scale ⊙ codes and
     y = scale ⊙ (codes x)        codes: int8 [D_out, D_in], scale: bfloat16 [D_out]
 
 The products are torch's own. Which one is fastest depends on the rows; all of them are exact in
-the weights. benches/int8.py has the figures.
+the weights. benches/int8_products.py has the figures.
 """
 
 from __future__ import annotations

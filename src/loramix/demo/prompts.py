@@ -1,11 +1,15 @@
-"""Prompts that a person might type, beside the generated ones: shown, and measured for routing."""
+"""Prompts that a person might type, beside the generated ones: shown, and measured for routing.
+
+No request of what is measured, or of what the README shows, can be made from a template of the
+training prompts; a test holds that.
+"""
 
 from __future__ import annotations
 
 SHOWN: tuple[tuple[str, str], ...] = (
     (
         "A support message, to be summed up with its tone",
-        "Summarize this support message in one line and tell me its tone: Hello, I ordered the "
+        "Give me this support message in one line, and say what its tone is: Hello, I ordered the "
         "desk lamp two weeks ago. The delivery was fast, but the switch is broken. I use it next "
         "to my computer.",
     ),
@@ -16,12 +20,12 @@ SHOWN: tuple[tuple[str, str], ...] = (
     ),
     (
         "An e-mail, to be classified",
-        "Is this e-mail positive, negative, mixed or neutral? Dear team, the support was "
+        "Label this e-mail as positive, negative, mixed or neutral: Dear team, the support was "
         "wonderful and the price is great. Best, Maria",
     ),
     (
         "Balanced product feedback",
-        "What is the sentiment of this feedback? The sound is great, but the cable is awful.",
+        "How would you judge this feedback overall? The sound is great, but the cable is awful.",
     ),
     ("Arithmetic", "What is 20% of 240?"),
     ("An equation", "Solve x^2 - 5x + 6 = 0."),
@@ -33,7 +37,8 @@ SHOWN: tuple[tuple[str, str], ...] = (
     ),
     (
         "A program and the maths behind it",
-        "Write Python code that solves a quadratic and explain the maths.",
+        "Show me how to solve a quadratic equation in Python and explain the mathematics step by "
+        "step.",
     ),
     ("None of these", "Tell me a joke about a lamp."),
 )
@@ -45,13 +50,13 @@ MESSAGES = (
 )
 
 TONE_ONLY = (
-    "Classify the tone of this message: {message}",
-    "Is this message positive, negative, mixed or neutral? {message}",
+    "Label the following message as positive, negative, mixed or neutral: {message}",
+    "Would you say the author of this sounds happy or not? {message}",
     "{message}\n\nWhat is the sentiment of this text?",
     "How does the writer feel? {message}",
 )
 LINE_ONLY = (
-    "Summarize this message in one line: {message}",
+    "Please sum up the following message in a single line: {message}",
     "Give me one line of summary.\n\n{message}",
     "{message}\n\nSum this up in one sentence.",
     "What was good and what went wrong, in one line? {message}",
@@ -63,7 +68,7 @@ TONE_AND_LINE = (
     "Tell me the mood of this message and sum it up in one sentence: {message}",
 )
 QUADRATIC = (
-    "Write Python code that solves a quadratic and explain the maths.",
+    "Show me how to solve a quadratic equation in Python and explain the mathematics step by step.",
     "Write Python code to solve a quadratic equation and explain the math behind it.",
     "Explain the maths of quadratic equations and write a Python function that solves them.",
     "Give me a Python function that finds the roots of a quadratic, and show the working.",
