@@ -89,6 +89,16 @@ def test_adding_reports_and_keeps_the_old_skills_bit_for_bit(place: Path, librar
     Library.open(library).verify()
 
 
+def test_adding_tells_where_it_is_on_stderr(
+    place: Path, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(place / "adapter", name="sort", examples=place / "math.jsonl", library=library)
+    told = capsys.readouterr()
+    assert told.out == ""
+    for line in ("load the base …", "refit the gate …", "refit the gate: "):
+        assert line in told.err
+
+
 def test_one_example_is_enough_to_add_a_skill(place: Path, library: Path) -> None:
     examples = write_prompts(library.parent / "e.jsonl", ["sort this"])
     result = add(place / "adapter", name="sort", examples=examples, library=library)

@@ -58,33 +58,36 @@ def add(
     """
     from loramix.adapter import read_adapter
     from loramix.base import load_base
+    from loramix.phases import Phases
 
     target = _open(library, going=name if replace else None)
     target.check_editable()
     target.check_free(validate_name(name), replace=replace)
     read_adapter(adapter)  # what is wrong in itself is said before the base is loaded
     card = _foreign_card(adapter, target)
-    base = load_base(target.base_id, device)
-    target.check_base(base)
-    lora = read_adapter(adapter, base)
-    _tell_of_another_base(lora, target)
     prompts = _prompts(examples)
-    with target.edit() as txn:
-        gate, policy = _grown_gate(target, txn, base, name, prompts)
-        card = card.model_copy(
-            update={
-                "description": description or card.description,
-                "examples": list(prompts[:SHOWN_EXAMPLES]),
-                "provenance": {
-                    **card.provenance,
-                    "added from": adapter.resolve().name,
-                    "examples": f"{examples.name}, {len(prompts)} prompts",
-                    "trained on base": lora.config.get("base_model_name_or_path"),
-                },
-            }
-        )
-        txn.add(name, lora, card, gate.memories[name], replace=replace)
-        txn.set_gate(*gate.state(policy))
+    with Phases() as phases:
+        with phases.phase("load the base"):
+            base = load_base(target.base_id, device)
+            target.check_base(base)
+            lora = read_adapter(adapter, base)
+            _tell_of_another_base(lora, target)
+        with phases.phase("refit the gate"), target.edit() as txn:
+            gate, policy = _grown_gate(target, txn, base, name, prompts)
+            card = card.model_copy(
+                update={
+                    "description": description or card.description,
+                    "examples": list(prompts[:SHOWN_EXAMPLES]),
+                    "provenance": {
+                        **card.provenance,
+                        "added from": adapter.resolve().name,
+                        "examples": f"{examples.name}, {len(prompts)} prompts",
+                        "trained on base": lora.config.get("base_model_name_or_path"),
+                    },
+                }
+            )
+            txn.add(name, lora, card, gate.memories[name], replace=replace)
+            txn.set_gate(*gate.state(policy))
     return {**_report(target), **_gate_report(gate), "added": name}
 
 
