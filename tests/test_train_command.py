@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,24 @@ def test_what_cannot_be_trained_is_said_before_anything_is_written(config: Path)
         train(config)
     assert not (config.parent / "library").exists()
     assert not (config.parent / "library-training").exists()
+
+
+def test_a_wrong_yaml_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("base: pocket\nskillz: {}\n")
+    code = (
+        "import sys\nfrom loramix.cli import app\n"
+        "try: app(['train', sys.argv[1]])\n"
+        "except SystemExit as ended: assert ended.code == 2, ended.code\n"
+        "assert not {'torch', 'numpy'} & set(sys.modules)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "wrong.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "skillz" in ended.stderr
 
 
 def test_files_of_the_user_are_never_in_the_way(config: Path) -> None:
