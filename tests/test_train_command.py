@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loramix import render
 from loramix.answers import METRICS, score_answers
 from loramix.commands.train import train
 from loramix.errors import (
@@ -117,6 +119,30 @@ def test_a_wrong_yaml_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert "skillz" in ended.stderr
+
+
+def test_a_score_on_training_rows_is_told_as_one(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    text = config.read_text().replace("max_steps: 4", "max_steps: 4, dev_fraction: 0")
+    config.write_text(text)
+    result = train(config, skills=["cats"])
+    assert result["skills"]["cats"]["scored_on"] == "train"
+    card = Library.open(result["library"]).skills["cats"].card
+    assert card.provenance["scored on"] == "its training data, 4 examples"
+    capsys.readouterr()
+    render.train(result)
+    assert "(on its training data)" in capsys.readouterr().out
+
+
+def test_a_card_holds_no_place_on_the_users_disk(config: Path) -> None:
+    library = Library.open(train(config)["library"])
+    digest = hashlib.sha256((config.parent / "cats.jsonl").read_bytes()).hexdigest()
+    skill = library.skills["cats"]
+    assert skill.card.provenance["data"].startswith(f"cats.jsonl (sha256 {digest[:16]})")
+    assert str(config.parent / "cats.jsonl") not in (skill.path / "README.md").read_text()
+    assert str(config.parent / "cats.jsonl") not in (skill.path / "skill.json").read_text()
 
 
 def test_files_of_the_user_are_never_in_the_way(config: Path) -> None:

@@ -86,11 +86,17 @@ def train(result: dict[str, Any]) -> None:
     _table(
         ("skill", "base alone", "its adapter", "routed", "dev loss", "steps", "seconds"),
         [
-            (name, *(row.get(column) for column in columns))
+            (name, *(_trained(row, column) for column in columns))
             for name, row in result["skills"].items()
         ],
     )
     _print(f"library: {result['library']} ({result['seconds']:.0f} s)")
+
+
+def _trained(row: Mapping[str, Any], column: str) -> object:
+    """A figure of a trained skill; a score without held-out rows is no promise, and says so."""
+    known = column == "skill" and row.get("scored_on") == "train"
+    return f"{_cell(row.get(column))} (on its training data)" if known else row.get(column)
 
 
 def _names(skills: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from loramix import __version__
 from loramix.answers import score_answers
 from loramix.base import Base, load_base
 from loramix.config import Config
-from loramix.data import Example
+from loramix.data import DataSource, Example
 from loramix.data.load import load_examples, load_train_dev
 from loramix.errors import ConfigError
 from loramix.evaluate import TestSet, difference_of, evaluate_skills, mixed_model
@@ -38,6 +39,7 @@ GATE_PROMPTS = 1000
 """Training prompts of each skill that the gate is fitted on, at most."""
 
 _SHOWN = 8
+_SCORED_ON = {"dev": "held-out rows", "test": "the test split", "train": "its training data"}
 
 
 @dataclass(frozen=True)
@@ -236,14 +238,29 @@ def _card(
         examples=list(dict.fromkeys(e.prompt for e in skill.job.train[:_SHOWN])),
         scores={system: row["score"] for system, row in scores.items()},
         provenance={
-            "data": f"{own.data}, {len(skill.job.train)} examples, seed {settings.train.seed}",
-            "scored on": f"{skill.scored_on}, {scores['skill']['n']} examples",
+            "data": f"{_named(own.data)}, {len(skill.job.train)} examples, "
+            f"seed {settings.train.seed}",
+            "scored on": f"{_SCORED_ON[skill.scored_on]}, {scores['skill']['n']} examples",
             "made by": f"loramix {__version__} train",
             "steps": result.steps,
             "tokens": result.tokens,
             "dev loss": result.dev_loss,
         },
     )
+
+
+def _named(data: DataSource) -> str:
+    """A source in words that may be published: a file by name and content, not by its place."""
+    place = data.path or (Path(data.hub) if data.hub and Path(data.hub).is_dir() else None)
+    if place is None:
+        return str(data)
+    if place.is_dir():
+        return place.resolve().name
+    digest = hashlib.sha256()
+    with place.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return f"{place.name} (sha256 {digest.hexdigest()[:16]})"
 
 
 def _report(
