@@ -288,6 +288,19 @@ def test_examples_that_cannot_be_read_change_nothing(
     assert tree(library) == before
 
 
+def test_what_is_wrong_with_examples_is_said_in_words_of_a_file(place: Path, library: Path) -> None:
+    examples = library.parent / "e.csv"
+    for content in ("promt,x\na,b\n", "prompt,x\n ,b\n"):
+        examples.write_text(content)
+        with pytest.raises(DataError, match="a column `prompt`") as told:
+            add(place / "adapter", name="sort", examples=examples, library=library)
+        assert "template" not in str(told.value)
+        assert "--examples" in str(told.value)
+    with pytest.raises(DataError) as told:
+        add(place / "adapter", name="sort", examples=library.parent / "none.csv", library=library)
+    assert "YAML" not in str(told.value)
+
+
 def test_a_wrong_call_is_said_before_the_base_is_loaded(place: Path, tmp_path: Path) -> None:
     library = make_library(tmp_path / "lib", "math").path  # of a base that does not exist
     examples = place / "math.jsonl"

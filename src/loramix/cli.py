@@ -170,7 +170,13 @@ def add(
     adapter: Annotated[Path, typer.Argument(help="A folder with an adapter that PEFT wrote.")],
     name: Annotated[str, typer.Option("--name", "-n", help="What the skill is called.")],
     examples: Annotated[
-        Path, typer.Option("--examples", "-e", metavar="FILE", help="Its example prompts.")
+        Path,
+        typer.Option(
+            "--examples",
+            "-e",
+            metavar="FILE",
+            help="Its example prompts: JSONL, CSV or Parquet with a column `prompt`.",
+        ),
     ],
     description: Annotated[str, typer.Option(help="What the skill does.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Replace a skill so named.")] = False,
