@@ -240,7 +240,7 @@ def test_auto_routes_each_turn_by_itself(talk: Talk) -> None:
 def test_mistakes_are_told_and_the_chat_goes_on(talk: Talk) -> None:
     shown = talk("/mix cat", "/mix cats=0", "/mixx", "/", "", "  ", "z" * 300, "the cat")
     for said in (
-        "Did you mean 'cats'?",
+        "did you mean 'cats'?",
         "add up to nothing",
         "Did you mean /mix?",
         "no command /.",

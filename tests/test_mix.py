@@ -98,7 +98,7 @@ def test_a_bad_recipe_is_shown_as_it_was_typed_with_what_to_do(
 
 
 def test_an_unknown_skill_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UnknownSkillError, match="Did you mean 'sentiment'"):
+    with pytest.raises(UnknownSkillError, match="did you mean 'sentiment'"):
         check_skills(Mix.of({"sentimant": 1}), ["code", "sentiment"])
     with pytest.raises(UnknownSkillError, match="loramix list"):
         check_skills(Mix.of({"xyz": 1}), ["code", "sentiment"])

@@ -155,6 +155,10 @@ def _check_weight(name: str, weight: float, typed: str | None = None) -> float:
     return float(weight)
 
 
+def _name_one(have: list[str]) -> str:
+    return "name one of them, or auto, or base" if have else "add a skill first: `loramix add`"
+
+
 def check_skills(mix: Mix | Iterable[str], known: Iterable[str]) -> None:
     """Checks that every skill of `mix` is among `known`.
 
@@ -168,7 +172,7 @@ def check_skills(mix: Mix | Iterable[str], known: Iterable[str]) -> None:
             raise UnknownSkillError(
                 f"There is no skill named {name!r}.",
                 expected=", ".join(sorted(have)) or "no skill is there yet",
-                hint=f"Did you mean {close!r}?" if close else "See `loramix list`.",
+                hint=f"did you mean {close!r}?" if close else _name_one(have),
             )
 
 
@@ -195,11 +199,12 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(PolicyKind):
+            near = nearest(str(self.kind), get_args(PolicyKind))
             raise ConfigError(
                 "There is no such policy.",
                 given=self.kind,
                 expected=", ".join(get_args(PolicyKind)),
-                hint="leave it out for the policy that the library was made with",
+                hint=f"did you mean {near!r}?" if near else "name one of them, or leave it out",
             )
         if self.k < 1:
             raise ConfigError("A policy needs at least one skill.", given=f"k={self.k}")

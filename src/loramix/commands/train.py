@@ -58,6 +58,8 @@ def _chosen(settings: Config, skills: Sequence[str] | None) -> list[str]:
             raise UnknownSkillError(
                 f"The YAML has no skill '{name}'.",
                 expected=", ".join(settings.skills),
-                hint=f"did you mean '{near}'?" if near else None,
+                hint=f"did you mean '{near}'?"
+                if near
+                else "name one of them, or leave out --skill",
             )
     return [name for name in settings.skills if not skills or name in skills]
