@@ -155,7 +155,11 @@ class Library:
             expected=", ".join(known) or "a skill; the library is empty",
             hint=f"did you mean {near!r}?"
             if near
-            else ("name one of them" if known else "add one first: `loramix add`"),
+            else (
+                "name one of them; `loramix list` says what each does"
+                if known
+                else "add one first: `loramix add`"
+            ),
         )
 
     def gate(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -156,7 +156,11 @@ def _check_weight(name: str, weight: float, typed: str | None = None) -> float:
 
 
 def _name_one(have: list[str]) -> str:
-    return "name one of them, or auto, or base" if have else "add a skill first: `loramix add`"
+    return (
+        "name one of them; `loramix list` says what each does"
+        if have
+        else "add a skill first: `loramix add`"
+    )
 
 
 def check_skills(mix: Mix | Iterable[str], known: Iterable[str]) -> None:

@@ -70,13 +70,13 @@ def add(
     target.check_free(validate_name(name), replace=replace)
     read_adapter(adapter)  # what is wrong in itself is said before the base is loaded
     card = _foreign_card(adapter, target)
-    prompts = _prompts(examples)
     with Phases() as phases:
         with phases.phase("load the base"):
             base = load_base(target.base_id, device)
             target.check_base(base)
             lora = read_adapter(adapter, base)
             _tell_of_another_base(lora, target)
+            prompts = _prompts(examples)
         with phases.phase("refit the gate"), target.edit() as txn:
             gate, policy = _grown_gate(target, txn, base, name, prompts)
             card = card.model_copy(
