@@ -26,7 +26,7 @@ MAX_WEIGHT = 1e6
 """Far beyond any use, and still finite in every floating-point type that runs a model."""
 
 _EXPECTED = "skill names with weights of at least 0, such as code=0.5,math=0.4"
-_ASK_FOR_BASE = "Write `base` to ask for the base without any skill."
+_ASK_FOR_BASE = "write `base` to ask for the base without any skill."
 
 PolicyKind = Literal["top1", "topk", "blend"]
 
