@@ -97,6 +97,11 @@ def test_a_bad_recipe_is_shown_as_it_was_typed_with_what_to_do(
     assert hint in str(refused.value.hint)
 
 
+def test_a_name_in_capitals_is_answered_with_the_small_one() -> None:
+    with pytest.raises(RecipeError, match="small letters: code"):
+        Mix.parse("CODE=0.5")
+
+
 def test_an_unknown_skill_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownSkillError, match="did you mean 'sentiment'"):
         check_skills(Mix.of({"sentimant": 1}), ["code", "sentiment"])

@@ -73,11 +73,14 @@ class Mix:
         for part in text.split(","):
             name, separator, number = (piece.strip() for piece in part.partition("="))
             if not NAME.fullmatch(name):
+                small = name.lower()
                 raise RecipeError(
                     "The recipe does not parse.",
                     given=recipe,
                     expected=_EXPECTED,
-                    hint="part the skills with commas; a name is written as `loramix list` has it",
+                    hint=f"names are in small letters: {small}"
+                    if NAME.fullmatch(small)
+                    else "part the skills with commas; a name is written as `loramix list` has it",
                 )
             if name in weights:
                 raise RecipeError(
