@@ -258,7 +258,8 @@ def test_a_line_that_is_no_text_is_told_and_the_chat_goes_on(folder: Path) -> No
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert b"not text in UTF-8" in ended.stdout
+    assert b"The line is not text in UTF-8" in ended.stdout
+    assert b"surrogates" not in ended.stdout
     assert b"mix: cats=1" in ended.stdout
 
 
