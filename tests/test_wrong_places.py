@@ -11,6 +11,7 @@ import pytest
 
 from loramix.cli import app
 from loramix.library import Library
+from tiny_base import save_base
 from tiny_library import make_library
 
 
@@ -95,3 +96,14 @@ def test_a_base_without_its_config_says_what_to_give(tmp_path: Path) -> None:
     assert code == 1
     assert "no config.json" in err
     assert "do this:" in err
+
+
+def test_target_modules_that_match_nothing_list_the_names_that_exist(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
+    save_base(tmp_path / "base")
+    skill = "{data: {path: rows.jsonl}, lora: {target_modules: [nope]}}"
+    (tmp_path / "c.yaml").write_text(f"base: ./base\nskills:\n  one: {skill}\n")
+    code, err = call("train", tmp_path / "c.yaml")
+    assert code == 2
+    assert "q_proj" in err
+    assert "name some of these in target_modules" in err
