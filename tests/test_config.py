@@ -211,6 +211,28 @@ def test_wrong_values_are_named_by_place_and_line(tmp_path: Path, text: str, say
         assert part in message
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("train: {epochs: many}", "train.epochs: must be a number"),
+        ("train: {batch_size: 1.5}", "train.batch_size: must be a whole number"),
+        ("train: {together: 1}", "train.together: must be true or false"),
+        ("train: {lr: 2}", "train.lr: must be less than or equal to 1"),
+        ("train: {epochs: .inf}", "train.epochs: must be a finite number"),
+        ("train: 7", "train: must be keys with values"),
+        ("base: 7", "base: must be text"),
+        ("gate: {policy: best}", "gate.policy: must be 'top1', 'topk' or 'blend'"),
+        ("    dev: {path: 7}", "skills.qa.dev.path: must be a path"),
+        ("    lora: {target_modules: 7}", "skills.qa.lora.target_modules: must be a list"),
+    ],
+)
+def test_a_wrong_value_is_told_in_our_words(tmp_path: Path, text: str, says: str) -> None:
+    message = complaint(tmp_path, f"{SKILL}{text}\n")
+    assert says in message
+    for word in ("Input should", "valid", "pydantic", "dictionary"):
+        assert word not in message
+
+
 def test_all_problems_are_listed_in_the_order_of_the_file(tmp_path: Path) -> None:
     message = complaint(tmp_path, SKILL + "    promt: x\ntrain:\n  epoch: 3\n  lr: no\n")
     lines = [message.index(f"line {n}") for n in (4, 6, 7)]

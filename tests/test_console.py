@@ -79,3 +79,14 @@ def test_a_prompt_is_utf_8_whatever_the_locale() -> None:
         env={**os.environ, **plain},
     )
     assert ended.stdout.decode() == "grüße", ended.stderr
+
+
+@pytest.mark.parametrize("columns", ["1", "20", "80"])
+def test_a_narrow_terminal_cuts_no_name(tmp_path: Path, columns: str) -> None:
+    long = "a-skill-with-a-name-of-forty-characters_"
+    grown = make_library(tmp_path / "lib")
+    with grown.edit() as txn:
+        txn.add(long, make_adapter(), make_card(long), make_memory())
+    ended = call("-m", "loramix", "list", "--library", grown.path, COLUMNS=columns)
+    assert long in ended.stdout.decode()
+    assert "rank" in ended.stdout.decode()

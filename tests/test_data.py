@@ -275,7 +275,7 @@ def test_unknown_tasks_datasets_and_splits_are_named(
     with pytest.raises(DataError, match="cannot be loaded"):
         load_examples(DataSource(path=tmp_path / "none"))
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    with pytest.raises(DataError, match="the dataset 'nobody/nothing' cannot be loaded"):
+    with pytest.raises(DataError, match="The dataset 'nobody/nothing' cannot be loaded"):
         load_examples(DataSource(hub="nobody/nothing"))
 
 

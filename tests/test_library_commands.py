@@ -89,6 +89,16 @@ def test_adding_reports_and_keeps_the_old_skills_bit_for_bit(place: Path, librar
     Library.open(library).verify()
 
 
+def test_adding_tells_where_it_is_on_stderr(
+    place: Path, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(place / "adapter", name="sort", examples=place / "math.jsonl", library=library)
+    told = capsys.readouterr()
+    assert told.out == ""
+    for line in ("load the base …", "refit the gate …", "refit the gate: "):
+        assert line in told.err
+
+
 def test_one_example_is_enough_to_add_a_skill(place: Path, library: Path) -> None:
     examples = write_prompts(library.parent / "e.jsonl", ["sort this"])
     result = add(place / "adapter", name="sort", examples=examples, library=library)
@@ -276,6 +286,19 @@ def test_examples_that_cannot_be_read_change_nothing(
     with pytest.raises(DataError, match=word):
         add(place / "adapter", name="sort", examples=examples, library=library)
     assert tree(library) == before
+
+
+def test_what_is_wrong_with_examples_is_said_in_words_of_a_file(place: Path, library: Path) -> None:
+    examples = library.parent / "e.csv"
+    for content in ("promt,x\na,b\n", "prompt,x\n ,b\n"):
+        examples.write_text(content)
+        with pytest.raises(DataError, match="a column `prompt`") as told:
+            add(place / "adapter", name="sort", examples=examples, library=library)
+        assert "template" not in str(told.value)
+        assert "--examples" in str(told.value)
+    with pytest.raises(DataError) as told:
+        add(place / "adapter", name="sort", examples=library.parent / "none.csv", library=library)
+    assert "YAML" not in str(told.value)
 
 
 def test_a_wrong_call_is_said_before_the_base_is_loaded(place: Path, tmp_path: Path) -> None:

@@ -79,13 +79,13 @@ def test_a_bad_weight_is_refused_wherever_it_comes_from(weight: object) -> None:
 @pytest.mark.parametrize(
     ("recipe", "given", "hint"),
     [
-        ("", "None", "Write `base`"),
+        ("", "None", "write `base`"),
         ("code=1,math=-.10", "math=-.10", "math=0.5"),
         ("code=1e300", "code=1e300", "code=0.5"),
         ("code=,math", "code=,math", "code=0.5"),
         ("code,math,code=2", "code,math,code=2", "keep one of the weights of 'code'"),
         ("code math", "code math", "commas"),
-        ("code=0", "code=0", "Write `base`"),
+        ("code=0", "code=0", "write `base`"),
     ],
 )
 def test_a_bad_recipe_is_shown_as_it_was_typed_with_what_to_do(
@@ -97,8 +97,13 @@ def test_a_bad_recipe_is_shown_as_it_was_typed_with_what_to_do(
     assert hint in str(refused.value.hint)
 
 
+def test_a_name_in_capitals_is_answered_with_the_small_one() -> None:
+    with pytest.raises(RecipeError, match="small letters: code"):
+        Mix.parse("CODE=0.5")
+
+
 def test_an_unknown_skill_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UnknownSkillError, match="Did you mean 'sentiment'"):
+    with pytest.raises(UnknownSkillError, match="did you mean 'sentiment'"):
         check_skills(Mix.of({"sentimant": 1}), ["code", "sentiment"])
     with pytest.raises(UnknownSkillError, match="loramix list"):
         check_skills(Mix.of({"xyz": 1}), ["code", "sentiment"])

@@ -33,7 +33,7 @@ ORDER = [
         "adapter",
     ),  # a frozen model, one LoRA
     *("stack", "scope", "mixed"),  # many of them in one forward
-    *("manifest", "config", "train"),  # examples → adapters
+    *("phases", "manifest", "config", "train"),  # examples → adapters
     *("card", "transaction", "snapshot", "library"),  # adapters → skills on disk
     *("gate",),  # prompts → scores → mixes
     *("detokenize", "sampling", "engine", "generate"),  # mixes → text

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loramix import render
 from loramix.answers import METRICS, score_answers
 from loramix.commands.train import train
 from loramix.errors import (
@@ -97,6 +101,48 @@ def test_what_cannot_be_trained_is_said_before_anything_is_written(config: Path)
         train(config)
     assert not (config.parent / "library").exists()
     assert not (config.parent / "library-training").exists()
+
+
+def test_a_wrong_yaml_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("base: pocket\nskillz: {}\n")
+    code = (
+        "import sys\nfrom loramix.cli import app\n"
+        "try: app(['train', sys.argv[1]])\n"
+        "except SystemExit as ended: assert ended.code == 2, ended.code\n"
+        "assert not {'torch', 'numpy'} & set(sys.modules)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "wrong.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "skillz" in ended.stderr
+
+
+def test_a_score_on_training_rows_is_told_as_one(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    text = config.read_text().replace("max_steps: 4", "max_steps: 4, dev_fraction: 0")
+    config.write_text(text)
+    result = train(config, skills=["cats"])
+    assert result["skills"]["cats"]["scored_on"] == "train"
+    card = Library.open(result["library"]).skills["cats"].card
+    assert card.provenance["scored on"] == "its training data, 4 examples"
+    capsys.readouterr()
+    render.train(result)
+    assert "(on its training data)" in capsys.readouterr().out
+
+
+def test_a_card_holds_no_place_on_the_users_disk(config: Path) -> None:
+    library = Library.open(train(config)["library"])
+    digest = hashlib.sha256((config.parent / "cats.jsonl").read_bytes()).hexdigest()
+    skill = library.skills["cats"]
+    assert skill.card.provenance["data"].startswith(f"cats.jsonl (sha256 {digest[:16]})")
+    assert str(config.parent / "cats.jsonl") not in (skill.path / "README.md").read_text()
+    assert str(config.parent / "cats.jsonl") not in (skill.path / "skill.json").read_text()
 
 
 def test_files_of_the_user_are_never_in_the_way(config: Path) -> None:

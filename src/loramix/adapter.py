@@ -68,6 +68,7 @@ def init_adapter(base: Base | nn.Module, settings: LoraSettings, seed: int = 0) 
             else "target_modules matches no layer of the base.",
             given=settings.target_modules,
             expected=", ".join(sorted(kinds)),
+            hint="name some of these in target_modules, or all-linear for every one of them",
         )
     config["fan_in_fan_out"] = any(is_conv1d(layer) for layer in layers.values())
     random = torch.Generator().manual_seed(seed)

@@ -81,11 +81,15 @@ def _read_config(folder: Path) -> Config:
     file = folder / CONFIG_FILE
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        is_file = folder.exists() and not folder.is_dir()
         raise AdapterError(
-            "This is not the folder of an adapter.",
+            "This is a file, and an adapter is a folder."
+            if is_file
+            else "This is not the folder of an adapter.",
             given=folder,
             expected=f"a folder with {CONFIG_FILE} and {WEIGHTS_FILE}",
+            hint="give the folder that PEFT's `save_pretrained` wrote",
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{CONFIG_FILE} cannot be read: {error}.", given=file) from None
@@ -102,7 +106,7 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
                 f"loramix does not open pickled weights ({_PICKLE_FILE}): they can run any code.",
                 given=folder / _PICKLE_FILE,
                 expected=WEIGHTS_FILE,
-                hint="Load the adapter with PEFT where you trust it, and save it again: "
+                hint="load the adapter with PEFT where you trust it, and save it again: "
                 "PEFT writes safetensors by default.",
             )
         raise AdapterError(
@@ -163,7 +167,7 @@ def _refuse_key(key: str) -> None:
                 f"loramix does not run this adapter: it holds {kind}.",
                 given=key,
                 expected="only lora_A and lora_B of linear layers",
-                hint="Train it again as a plain LoRA, or merge it into the base with PEFT.",
+                hint="train it again as a plain LoRA, or merge it into the base with PEFT",
             )
 
 
@@ -190,7 +194,7 @@ def _check_tensors(path: str, a: torch.Tensor, b: torch.Tensor, rank: int) -> No
         if not torch.isfinite(tensor).all():
             raise AdapterMismatchError(
                 f"{path}.{name} holds NaN or infinite weights.",
-                hint="The training diverged; train again with a smaller learning rate.",
+                hint="the training diverged; train again with a smaller learning rate",
             )
     if a.dim() != 2 or b.dim() != 2 or a.shape[0] != rank or b.shape[1] != rank:
         raise AdapterMismatchError(
@@ -230,7 +234,7 @@ def write_adapter(adapter: Adapter, folder: str | os.PathLike[str]) -> None:
         raise StorageError(
             f"The adapter could not be written: {error.strerror or error}.",
             given=folder,
-            hint="Free some space there, or choose another folder.",
+            hint="free some space there, or choose another folder",
         ) from None
 
 

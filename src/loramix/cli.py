@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from loramix import __version__, console, render
+from loramix.commands.options import SAMPLING, SamplingOptions, with_sampling
 
 
 class _Commands(TyperGroup):
@@ -84,11 +85,6 @@ PolicyOption = Annotated[
     ),
 ]
 PromptArgument = Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.")]
-MaxTokensOption = Annotated[int, typer.Option(min=1, help="The most tokens to write.")]
-TemperatureOption = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
-TopPOption = Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")]
-TopKOption = Annotated[int, typer.Option(min=0, help="Sample from the k likeliest; 0 is all.")]
-SeedOption = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -170,7 +166,13 @@ def add(
     adapter: Annotated[Path, typer.Argument(help="A folder with an adapter that PEFT wrote.")],
     name: Annotated[str, typer.Option("--name", "-n", help="What the skill is called.")],
     examples: Annotated[
-        Path, typer.Option("--examples", "-e", metavar="FILE", help="Its example prompts.")
+        Path,
+        typer.Option(
+            "--examples",
+            "-e",
+            metavar="FILE",
+            help="Its example prompts: JSONL, CSV or Parquet with a column `prompt`.",
+        ),
     ],
     description: Annotated[str, typer.Option(help="What the skill does.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Replace a skill so named.")] = False,
@@ -260,14 +262,11 @@ def route(
 
 
 @app.command()
+@with_sampling
 def generate(
     prompt: PromptArgument,
     mix: MixOption = "auto",
-    max_new_tokens: MaxTokensOption = 128,
-    temperature: TemperatureOption = 0.0,
-    top_p: TopPOption = 1.0,
-    top_k: TopKOption = 0,
-    seed: SeedOption = None,
+    sampling: SamplingOptions = SAMPLING,
     router: RouterOption = None,
     policy: PolicyOption = None,
     library: LibraryOption = None,
@@ -283,13 +282,7 @@ def generate(
         lambda: work.generate(
             prompt,
             mix=mix,
-            sampling=work.Sampling(
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                top_p=top_p,
-                top_k=top_k,
-                seed=seed,
-            ),
+            sampling=work.Sampling(**sampling),
             router=router,
             policy=policy,
             library=library,
@@ -303,13 +296,10 @@ def generate(
 
 
 @app.command()
+@with_sampling
 def chat(
     mix: MixOption = "auto",
-    max_new_tokens: MaxTokensOption = 128,
-    temperature: TemperatureOption = 0.0,
-    top_p: TopPOption = 1.0,
-    top_k: TopKOption = 0,
-    seed: SeedOption = None,
+    sampling: SamplingOptions = SAMPLING,
     router: RouterOption = None,
     policy: PolicyOption = None,
     library: LibraryOption = None,
@@ -321,13 +311,7 @@ def chat(
 
     work.chat(
         mix=mix,
-        sampling=work.Sampling(
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            seed=seed,
-        ),
+        sampling=work.Sampling(**sampling),
         router=router,
         policy=policy,
         library=library,

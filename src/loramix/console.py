@@ -180,7 +180,7 @@ def read_prompt(given: str) -> str:
             return _as_utf8(given)
         return "" if sys.stdin is None else _as_utf8(sys.stdin.read())
     except UnicodeError as error:
-        raise _not_text(error) from error
+        raise _not_text("prompt", "convert it: iconv -f LATIN1 -t UTF-8") from error
 
 
 def read_line(ask: str) -> str | None:
@@ -196,7 +196,7 @@ def read_line(ask: str) -> str | None:
     except EOFError:
         return None
     except UnicodeError as error:
-        raise _not_text(error) from error
+        raise _not_text("line", "type it again") from error
 
 
 def _as_utf8(text: str) -> str:
@@ -212,9 +212,10 @@ def _as_utf8(text: str) -> str:
         return text
 
 
-def _not_text(error: UnicodeError) -> PromptError:
+def _not_text(part: str, hint: str) -> PromptError:
+    # Python's own reason speaks of surrogates, which is how it keeps such bytes, not what was given
     return PromptError(
-        "The prompt is not text in UTF-8.", given=error.reason if hasattr(error, "reason") else None
+        f"The {part} is not text in UTF-8.", given="bytes of another encoding", hint=hint
     )
 
 

@@ -151,9 +151,15 @@ class Library:
         known = self._snapshot.skills
         near = nearest(name, known)
         return UnknownSkillError(
-            f"the library {self.path} has no skill {name!r}",
+            f"The library {self.path} has no skill {name!r}",
             expected=", ".join(known) or "a skill; the library is empty",
-            hint=f"did you mean {near!r}?" if near else "see `loramix list`",
+            hint=f"did you mean {near!r}?"
+            if near
+            else (
+                "name one of them; `loramix list` says what each does"
+                if known
+                else "add one first: `loramix add`"
+            ),
         )
 
     def gate(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -169,7 +175,7 @@ class Library:
         """Raises AdapterMismatchError unless `base` is the one that the skills were made for."""
         if base.fingerprint != self.fingerprint:
             raise AdapterMismatchError(
-                f"the library {self.path} was made for another base",
+                f"The library {self.path} was made for another base",
                 given=f"{base.id}, fingerprint {base.fingerprint[:16]}",
                 expected=f"{self.base_id}, fingerprint {self.fingerprint[:16]}",
                 hint=f"load the base {self.base_id!r}, or train a library for {base.id!r}",
@@ -179,7 +185,7 @@ class Library:
         """Raises LibraryError if this is the shipped library, which stays as it is."""
         if self.is_shipped:
             raise LibraryError(
-                "the library that ships with loramix is not to be changed",
+                "The library that ships with loramix is not to be changed",
                 given=self.path,
                 hint=f"copy it and change the copy: cp -r {self.path} DIR, then --library DIR",
             )

@@ -107,7 +107,7 @@ def check_fit(adapter: Adapter, base: Base | nn.Module) -> None:
                 f"The shapes of {path} do not fit the base.",
                 given=f"lora_A {list(module.A.shape)}, lora_B {list(module.B.shape)}",
                 expected=f"lora_A [r, {shape[0]}], lora_B [{shape[1]}, r]",
-                hint="The adapter was trained for another base.",
+                hint="the adapter was trained for another base.",
             )
 
 
@@ -139,7 +139,7 @@ def report_keys(missing: Iterable[str], surplus: Iterable[str]) -> None:
             "The adapter's keys do not fit.",
             given="; ".join(said),
             expected="one lora_A and one lora_B for each layer that the config targets",
-            hint="Check that the adapter is complete and was trained for this base.",
+            hint="check that the adapter is complete and was trained for this base.",
         )
 
 

@@ -53,7 +53,7 @@ def validate_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise LibraryError(
-            "a skill cannot have this name",
+            "A skill cannot have this name",
             given=repr(name),
             expected="1 to 64 of a-z, 0-9, _ and -, beginning with a letter or a digit",
             hint="choose another name, such as 'support-mail'",
@@ -125,13 +125,23 @@ def read_manifest(root: Path) -> Manifest:
     try:
         raw = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as err:
-        what = "there is no such folder" if not root.exists() else "this folder is no library"
+        what = "This folder is no library"
+        if not root.exists():
+            what = "There is no such folder"
+        elif not root.is_dir():
+            what = "This is a file, and a library is a folder"
         raise LibraryError(
             f"{what}: {root}",
             expected=f"a folder with {MANIFEST}",
             hint="check --library, or make one with `loramix train`",
         ) from err
     except OSError as err:
+        if path.is_dir():
+            raise LibraryError(
+                f"{path} is a folder, so that {root} is no library",
+                expected=f"a file {MANIFEST}",
+                hint="move it away, or check --library",
+            ) from err
         raise LibraryError(
             f"{path} cannot be read: {err.strerror or err}", hint="check its permissions"
         ) from err
@@ -159,8 +169,8 @@ def read_journal(root: Path) -> Journal | None:
         raw = json.loads(path.read_bytes())
         _check_schema(raw, path)
         journal = Journal.model_validate(raw)
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # `read_manifest` tells what is there instead
     except OSError as err:
         raise LibraryError(f"{path} cannot be read: {err.strerror or err}") from err
     except ValueError as err:  # pydantic's ValidationError is one

@@ -26,7 +26,7 @@ MAX_WEIGHT = 1e6
 """Far beyond any use, and still finite in every floating-point type that runs a model."""
 
 _EXPECTED = "skill names with weights of at least 0, such as code=0.5,math=0.4"
-_ASK_FOR_BASE = "Write `base` to ask for the base without any skill."
+_ASK_FOR_BASE = "write `base` to ask for the base without any skill."
 
 PolicyKind = Literal["top1", "topk", "blend"]
 
@@ -73,11 +73,14 @@ class Mix:
         for part in text.split(","):
             name, separator, number = (piece.strip() for piece in part.partition("="))
             if not NAME.fullmatch(name):
+                small = name.lower()
                 raise RecipeError(
                     "The recipe does not parse.",
                     given=recipe,
                     expected=_EXPECTED,
-                    hint="part the skills with commas; a name is written as `loramix list` has it",
+                    hint=f"names are in small letters: {small}"
+                    if NAME.fullmatch(small)
+                    else "part the skills with commas; a name is written as `loramix list` has it",
                 )
             if name in weights:
                 raise RecipeError(
@@ -155,6 +158,14 @@ def _check_weight(name: str, weight: float, typed: str | None = None) -> float:
     return float(weight)
 
 
+def _name_one(have: list[str]) -> str:
+    return (
+        "name one of them; `loramix list` says what each does"
+        if have
+        else "add a skill first: `loramix add`"
+    )
+
+
 def check_skills(mix: Mix | Iterable[str], known: Iterable[str]) -> None:
     """Checks that every skill of `mix` is among `known`.
 
@@ -168,7 +179,7 @@ def check_skills(mix: Mix | Iterable[str], known: Iterable[str]) -> None:
             raise UnknownSkillError(
                 f"There is no skill named {name!r}.",
                 expected=", ".join(sorted(have)) or "no skill is there yet",
-                hint=f"Did you mean {close!r}?" if close else "See `loramix list`.",
+                hint=f"did you mean {close!r}?" if close else _name_one(have),
             )
 
 
@@ -195,11 +206,12 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(PolicyKind):
+            near = nearest(str(self.kind), get_args(PolicyKind))
             raise ConfigError(
                 "There is no such policy.",
                 given=self.kind,
                 expected=", ".join(get_args(PolicyKind)),
-                hint="leave it out for the policy that the library was made with",
+                hint=f"did you mean {near!r}?" if near else "name one of them, or leave it out",
             )
         if self.k < 1:
             raise ConfigError("A policy needs at least one skill.", given=f"k={self.k}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+_NARROW = 12  # columns of text fold, but not further than this
+
 
 def _print(*things: object) -> None:
     from rich.console import Console
@@ -22,12 +24,23 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str 
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[Text(_cell(value)) for value in row] for row in rows]
+    longest = [
+        max(len(column), *(row[at].cell_len for row in cells), 0)
+        for at, column in enumerate(columns)
+    ]
+    # A name is what the next command is given, so it stays whole; the rest folds, to a point.
+    least = [longest[0], *(min(length, _NARROW) for length in longest[1:])]
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
-    for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "default")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    Console(highlight=False).print(table)
+    for at, (column, width) in enumerate(zip(columns, least, strict=True)):
+        justify: Any = "left" if at == 0 else "default"
+        table.add_column(column, justify=justify, min_width=width, overflow="fold", no_wrap=at == 0)
+    for row in cells:
+        table.add_row(*row)
+    console = Console(highlight=False)
+    # a window that is narrower still wraps the lines by itself, and loses nothing
+    console.width = max(console.width, sum(least) + 3 * len(least))
+    console.print(table)
 
 
 def _cell(value: object) -> str:
@@ -86,11 +99,17 @@ def train(result: dict[str, Any]) -> None:
     _table(
         ("skill", "base alone", "its adapter", "routed", "dev loss", "steps", "seconds"),
         [
-            (name, *(row.get(column) for column in columns))
+            (name, *(_trained(row, column) for column in columns))
             for name, row in result["skills"].items()
         ],
     )
     _print(f"library: {result['library']} ({result['seconds']:.0f} s)")
+
+
+def _trained(row: Mapping[str, Any], column: str) -> object:
+    """A figure of a trained skill; a score without held-out rows is no promise, and says so."""
+    known = column == "skill" and row.get("scored_on") == "train"
+    return f"{_cell(row.get(column))} (on its training data)" if known else row.get(column)
 
 
 def _names(skills: Iterable[str]) -> str:

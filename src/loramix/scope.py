@@ -242,5 +242,5 @@ def rows_differ(rows: int, batch: int, where: str) -> UsageError:
         f"The mix and the batch differ in rows at {where}.",
         given=f"{rows} rows of weights, {batch} rows in the batch",
         expected="one row of weights for each row of the batch",
-        hint="Beam search and several return sequences repeat rows: repeat the weights too.",
+        hint="beam search and several return sequences repeat rows: repeat the weights too.",
     )

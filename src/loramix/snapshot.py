@@ -119,7 +119,7 @@ def read_snapshot(root: Path, timeout: float, going: str | None = None) -> Snaps
             return snapshot
         if time.monotonic() > deadline:
             raise LibraryBusyError(
-                f"the library {root} kept changing while it was read",
+                f"The library {root} kept changing while it was read",
                 hint="wait until its writer has finished",
             )
 
@@ -139,7 +139,7 @@ def _settle(root: Path, deadline: float) -> None:
                 finish(root, journal)
     except StorageError as err:
         raise LibraryError(
-            f"a change of the library {root} was interrupted and cannot be finished here",
+            f"A change of the library {root} was interrupted and cannot be finished here",
             given=err.what,
             hint=f"open it once (`loramix list --library {root}`) where it can be written",
         ) from err

@@ -172,7 +172,7 @@ class WriterLock:
             except BlockingIOError as err:
                 if time.monotonic() >= deadline:
                     raise LibraryBusyError(
-                        f"the library {self._folder} is being written",
+                        f"The library {self._folder} is being written",
                         given=self._holder(),
                         hint="wait for it to finish, or stop it, and run this again",
                     ) from err

@@ -100,7 +100,7 @@ class Transaction:
         final = self._root / SKILLS / name
         if name not in self._before.skills and (final.exists() or final.is_symlink()):
             raise LibraryError(
-                f"a folder is in the way: {final}",
+                f"A folder is in the way: {final}",
                 expected=f"nothing there: {MANIFEST} does not list that skill",
                 hint="move it away; to add it as a skill, pass its new path to `loramix add`",
             )
@@ -139,7 +139,7 @@ class Transaction:
         """Remove a skill. Raises UnknownSkillError if there is none of that name."""
         if name not in self._skills:
             raise UnknownSkillError(
-                f"the library has no skill {name!r}",
+                f"The library has no skill {name!r}",
                 expected=", ".join(self._skills) or "a skill; the library is empty",
                 hint=f"did you mean {near!r}?" if (near := nearest(name, self._skills)) else None,
             )
@@ -236,7 +236,7 @@ class Transaction:
         }
         if len(set(widths.values())) > 1:
             raise LibraryError(
-                "the skills' gate memories do not have the same number of features",
+                "The skills' gate memories do not have the same number of features",
                 given=", ".join(f"{name}: {width}" for name, width in widths.items()),
                 expected="one F for all of them",
                 hint="compute all memories with the same gate features",
@@ -259,7 +259,7 @@ class Transaction:
 def name_taken(name: str) -> LibraryError:
     """What is said about a name that another skill has."""
     return LibraryError(
-        f"the library already has a skill {name!r}",
+        f"The library already has a skill {name!r}",
         hint="pass --replace (replace=True) to exchange it, or choose another name",
     )
 
@@ -273,7 +273,7 @@ def check_memory(name: str, memory: Tensor) -> None:
     if good and not bool(memory.isfinite().all()):
         good, given = False, f"{given}, with NaN or infinite numbers"
     if not good:
-        raise LibraryError(f"bad gate memory for {name!r}", given=given, expected=expected)
+        raise LibraryError(f"Bad gate memory for {name!r}", given=given, expected=expected)
 
 
 def read_memory(path: Path, expected_sha256: str) -> Tensor:

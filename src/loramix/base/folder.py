@@ -36,6 +36,7 @@ def find_folder(id: str) -> Path:
             "The folder of the base does not exist.",
             given=id or "an empty name",
             expected="pocket, a folder with config.json, or a Hugging Face id",
+            hint="check the path; a relative one in a YAML starts at the YAML's folder",
         )
     return _hub_folder(id)
 
@@ -62,6 +63,7 @@ def _hub_folder(id: str) -> Path:
             "There is no such base.",
             given=id,
             expected="pocket, a folder with config.json, or a Hugging Face id",
+            hint="check its name, or give the path of a folder",
         ) from error
     except (LocalEntryNotFoundError, OSError) as error:
         raise BaseError(
@@ -85,12 +87,17 @@ def check_folder(id: str, folder: Path) -> dict[str, Any]:
             hint="run `make pocket CORPUS=FOLDER` (tools/pocket/README.md), or name another base",
         )
     if not folder.is_dir():
-        refuse("The base is not a folder.", expected="a folder with config.json")
+        refuse(
+            "The base is not a folder.",
+            expected="a folder with config.json",
+            hint="give the folder that `save_pretrained` wrote",
+        )
     names = {entry.name for entry in folder.iterdir()}
     if "config.json" not in names:
         refuse(
             "The folder of the base has no config.json.",
             expected="a causal language model as `save_pretrained` writes it",
+            hint="give the folder that holds config.json itself, or pocket for the one that ships",
         )
     if not any(name.endswith(".safetensors") for name in names):
         pickled = sorted(n for n in names if n.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl")))

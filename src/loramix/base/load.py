@@ -92,7 +92,10 @@ def _pick_device(device: str | torch.device) -> torch.device:
         return torch.device(device)
     except RuntimeError as error:
         raise UsageError(
-            "This is no device.", given=device, expected="auto, cpu, cuda or cuda:N"
+            "There is no such device.",
+            given=device,
+            expected="auto, cpu, cuda or cuda:N",
+            hint="name one of them; auto takes an accelerator if there is one",
         ) from error
 
 

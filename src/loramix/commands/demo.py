@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from loramix.demo import run_demo
+from loramix.errors import UsageError
 
 
 def demo(out: Path, *, seed: int = 0, device: str = "auto") -> dict[str, Any]:
@@ -16,8 +16,19 @@ def demo(out: Path, *, seed: int = 0, device: str = "auto") -> dict[str, Any]:
         peak_rss_mb, library, report; and what the report shows besides.
 
     Raises:
+        UsageError: `out` is a file.
         LibraryError: `out` holds another library.
         StorageError: the disk is full or does not let us write.
         Interrupted: Ctrl-C while training; run it again to go on.
     """
-    return run_demo(out.expanduser(), seed=seed, device=device)
+    place = out.expanduser()
+    for part in (place, *place.parents):
+        if part.exists() and not part.is_dir():
+            raise UsageError(
+                f"{part} is a file, and the demo writes a folder",
+                given=f"--out {out}",
+                hint="give another place: loramix demo --out DIR",
+            )
+    from loramix.demo import run_demo  # torch and more: seconds
+
+    return run_demo(place, seed=seed, device=device)

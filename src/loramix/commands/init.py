@@ -25,6 +25,12 @@ def init(path: Path, *, force: bool = False) -> dict[str, str]:
     path = path.expanduser()
     if path.is_dir():
         path = path / NAME
+    for part in path.parents:
+        if part.exists() and not part.is_dir():
+            raise UsageError(
+                f"{part} is a file, and {path.name} needs a folder to be in",
+                hint="give another path, such as: loramix init loramix.yaml",
+            )
     if not path.parent.is_dir():
         raise UsageError(
             f"{path.parent}: no such folder", hint=f"make it first: mkdir -p {path.parent}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramix.errors import AdapterMismatchError
+from loramix.errors import AdapterMismatchError, DataError
 from loramix.library import Library, Skill, SkillCard, Transaction, validate_name
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 NONE_PROMPTS = 400  # prompts of no skill, for a library that has no gate yet
 SHOWN_EXAMPLES = 5  # how many example prompts a card keeps
+
+_EXAMPLES_FILE = "JSONL, CSV or Parquet with a column `prompt`, one example prompt a row"
+_EXAMPLES_HINT = "correct the file, or give another one with --examples"
+_OF_A_YAML = re.compile("template|YAML|pick what to show|completion")
 
 log = logging.getLogger(__name__)
 
@@ -58,33 +63,36 @@ def add(
     """
     from loramix.adapter import read_adapter
     from loramix.base import load_base
+    from loramix.phases import Phases
 
     target = _open(library, going=name if replace else None)
     target.check_editable()
     target.check_free(validate_name(name), replace=replace)
     read_adapter(adapter)  # what is wrong in itself is said before the base is loaded
     card = _foreign_card(adapter, target)
-    base = load_base(target.base_id, device)
-    target.check_base(base)
-    lora = read_adapter(adapter, base)
-    _tell_of_another_base(lora, target)
-    prompts = _prompts(examples)
-    with target.edit() as txn:
-        gate, policy = _grown_gate(target, txn, base, name, prompts)
-        card = card.model_copy(
-            update={
-                "description": description or card.description,
-                "examples": list(prompts[:SHOWN_EXAMPLES]),
-                "provenance": {
-                    **card.provenance,
-                    "added from": adapter.resolve().name,
-                    "examples": f"{examples.name}, {len(prompts)} prompts",
-                    "trained on base": lora.config.get("base_model_name_or_path"),
-                },
-            }
-        )
-        txn.add(name, lora, card, gate.memories[name], replace=replace)
-        txn.set_gate(*gate.state(policy))
+    with Phases() as phases:
+        with phases.phase("load the base"):
+            base = load_base(target.base_id, device)
+            target.check_base(base)
+            lora = read_adapter(adapter, base)
+            _tell_of_another_base(lora, target)
+            prompts = _prompts(examples)
+        with phases.phase("refit the gate"), target.edit() as txn:
+            gate, policy = _grown_gate(target, txn, base, name, prompts)
+            card = card.model_copy(
+                update={
+                    "description": description or card.description,
+                    "examples": list(prompts[:SHOWN_EXAMPLES]),
+                    "provenance": {
+                        **card.provenance,
+                        "added from": adapter.resolve().name,
+                        "examples": f"{examples.name}, {len(prompts)} prompts",
+                        "trained on base": lora.config.get("base_model_name_or_path"),
+                    },
+                }
+            )
+            txn.add(name, lora, card, gate.memories[name], replace=replace)
+            txn.set_gate(*gate.state(policy))
     return {**_report(target), **_gate_report(gate), "added": name}
 
 
@@ -180,7 +188,15 @@ def _prompts(examples: Path) -> list[str]:
     from loramix.data import DataSource, load_examples
     from loramix.data.load import PROMPT
 
-    rows = load_examples(DataSource(path=examples), PROMPT, PROMPT)
+    try:
+        rows = load_examples(DataSource(path=examples), PROMPT, PROMPT)
+    except DataError as error:
+        # the reader speaks to who wrote a YAML with templates; here there is only a file
+        if not _OF_A_YAML.search(f"{error.expected} {error.hint}"):
+            raise
+        raise DataError(
+            error.what, given=error.given, expected=_EXAMPLES_FILE, hint=_EXAMPLES_HINT
+        ) from error
     return list(dict.fromkeys(row.prompt for row in rows))
 
 
@@ -197,7 +213,7 @@ def _foreign_card(adapter: Path, library: Library) -> SkillCard:
     card = read_card(adapter)
     if card.base_fingerprint and card.base_fingerprint != library.fingerprint:
         raise AdapterMismatchError(
-            f"the adapter {adapter} was trained for another base",
+            f"The adapter {adapter} was trained for another base",
             given=f"{card.base_id}, fingerprint {card.base_fingerprint[:16]}",
             expected=f"{library.base_id}, fingerprint {library.fingerprint[:16]}",
             hint="add it to a library for its own base, or train it again on this one",

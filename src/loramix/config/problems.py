@@ -54,7 +54,7 @@ class _Problem:
             self.text = f"'{name}' is missing"
             self.hint = "add it; `loramix init` writes an example"
         else:
-            message = found["msg"].removeprefix("Value error, ")
+            message = _wrong(found)
             self.text = f"{name}: {message}" if name else message
             if not isinstance(found["input"], dict | list | BaseModel):
                 self.given = repr(found["input"])
@@ -63,6 +63,44 @@ class _Problem:
     def __str__(self) -> str:
         line = "" if self.line is None else f", line {self.line}"
         return f"{line}: {self.text}"
+
+
+_KINDS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("string_type", "string_sub_type"), "text (in quotes, if it looks like more)"),
+    **dict.fromkeys(("list_type", "tuple_type"), "a list, such as [a, b]"),
+    **dict.fromkeys(("path_type", "path_parsing"), "a path"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "keys with values"),
+    "finite_number": "a finite number",
+    "none_required": "null",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "greater than"),
+    "greater_than_equal": ("ge", "greater than or equal to"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "less than or equal to"),
+}
+
+
+def _wrong(found: Any) -> str:
+    """What is wrong with a value, in our words; a validator of ours has said it already."""
+    kind, given = found["type"], found.get("ctx", {})
+    if kind in _KINDS:
+        return f"must be {_KINDS[kind]}"
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"must be {words} {given[key]:g}"
+    if kind in ("literal_error", "enum"):
+        return f"must be {given['expected']}"
+    if kind in ("too_short", "string_too_short"):
+        least = given["min_length"]
+        return f"must hold at least {least} element{'' if least == 1 else 's'}"
+    if kind in ("too_long", "string_too_long"):
+        return f"must hold at most {given['max_length']} elements"
+    message = str(found["msg"]).removeprefix("Value error, ")
+    return message.replace("Input should be", "must be")
 
 
 def _keys(root: type[BaseModel], where: Where) -> list[str]:

@@ -29,7 +29,7 @@ def read_dataset(dataset: str, name: str | None, split: str) -> Iterator[Row]:
         raise
     except Exception as error:  # `datasets` raises many types: not found, offline, broken files
         raise DataError(
-            f"the dataset '{dataset}' cannot be loaded",
+            f"The dataset '{dataset}' cannot be loaded",
             given=f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
             if str(error).strip()
             else type(error).__name__,

@@ -46,7 +46,7 @@ def load_examples(
             template_columns(template)
         except ValueError as error:
             raise DataError(
-                f"a template for {source} that cannot be read: {error}",
+                f"A template for {source} that cannot be read: {error}",
                 given=template,
                 hint="write {column} or {column[0]}; braces that are text are doubled: {{ and }}",
             ) from error
@@ -94,7 +94,7 @@ def split_dev(
     prompts, neither side is empty; with one prompt only, dev is.
     """
     if not 0 <= fraction < 1:
-        raise DataError("a dev fraction out of range", given=fraction, expected="0 ≤ fraction < 1")
+        raise DataError("A dev fraction out of range", given=fraction, expected="0 ≤ fraction < 1")
     prompts = sorted({example.prompt for example in examples})
     if fraction == 0 or len(prompts) < 2:
         return list(examples), []
@@ -113,7 +113,7 @@ def _rows(source: DataSource, split: str, limit: int | None, seed: int) -> Itera
         return read_dataset(source.hub, source.name, split)
     path = source.path
     if path is None:
-        raise DataError("a data source without path, hub and builtin")
+        raise DataError("A data source without path, hub and builtin")
     if path.is_dir():
         return read_dataset(str(path), None, split)
     if not path.exists():
@@ -141,14 +141,14 @@ def _builtin_rows(name: str, split: str, limit: int | None, seed: int) -> Iterat
     if name not in TASKS:
         near = nearest(name, TASKS)
         raise DataError(
-            f"no builtin task '{name}'",
+            f"No builtin task '{name}'",
             given=f"tasks {', '.join(TASKS)}",
             expected=None if near is None else f"perhaps '{near}'",
             hint="name one of them, or give a `path`",
         )
     if split not in get_args(Split):
         raise DataError(
-            f"builtin task {name}: no split '{split}'", expected=", ".join(get_args(Split))
+            f"Builtin task {name}: no split '{split}'", expected=", ".join(get_args(Split))
         )
     try:
         examples = TASKS[name].examples(cast(Split, split), limit or BUILTIN_ROWS, seed)

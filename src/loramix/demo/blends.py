@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from loramix.demo import prompts
-from loramix.demo.phases import Step
 from loramix.demo.settings import DemoSettings
 from loramix.evaluate import Answers, Score, score_of
 from loramix.gate import Router, route
 from loramix.mix import Mix, Policy
+from loramix.phases import Step
 from loramix.pocket.tasks import COMPOSITES
 
 MOST_TOKENS = 96

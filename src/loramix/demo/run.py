@@ -19,7 +19,6 @@ from loramix import __version__
 from loramix.base import Base, load_base
 from loramix.demo import bars, data
 from loramix.demo.blends import blend_tables, samples
-from loramix.demo.phases import Phases, Step
 from loramix.demo.settings import DemoSettings
 from loramix.errors import LibraryError
 from loramix.evaluate import (
@@ -31,6 +30,7 @@ from loramix.evaluate import (
 )
 from loramix.gate import CentroidRouter, LearnedGate, learn_gate
 from loramix.library import Library, SkillCard
+from loramix.phases import Phases, Step
 from loramix.pocket.tasks import TASKS
 from loramix.storage import storage_errors
 from loramix.train import TrainProgress, TrainResult, train_skills

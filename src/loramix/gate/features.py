@@ -192,7 +192,7 @@ def _check(what: str, given: str, known: Iterable[str]) -> None:
             f"There is no such {what} of gate features.",
             given=given,
             expected=", ".join(known),
-            hint=f"did you mean {near!r}?" if near else None,
+            hint=f"did you mean {near!r}?" if near else "name one of them in gate.features",
         )
 
 

@@ -155,7 +155,9 @@ def check_router(name: str, skills: Collection[str]) -> None:
             "There is no such router.",
             given=name,
             expected="gate, keywords, centroid, or fixed:RECIPE",
-            hint=f"did you mean {near!r}?" if near else "leave it out for the gate",
+            hint=f"did you mean {near!r}?"
+            if near
+            else "name one of them, or leave it out for the gate",
         )
     if kind == FixedRouter.name:
         FixedRouter(tuple(skills), argument)

@@ -61,7 +61,7 @@ def run_many(
     """
     if not hasattr(os, "fork"):
         raise LoramixError(
-            "model-written programs cannot be run here",
+            "Model-written programs cannot be run here",
             given=sys.platform,
             expected="a system with fork (Linux, macOS)",
             hint="leave the code task out, or run loramix in a Linux container",
@@ -121,7 +121,7 @@ class _Jail:
         if hello is None:
             errors = self._process.stderr.read() if self._process.stderr else ""
             self.close()
-            raise LoramixError("the sandbox for programs did not start", given=errors.strip())
+            raise LoramixError("The sandbox for programs did not start", given=errors.strip())
         self.layers: tuple[str, ...] = tuple(hello["layers"])
 
     def __enter__(self) -> _Jail:
