@@ -14,7 +14,7 @@ mix.py, single.py, zipf.py, memory.py, int8.py   the benchmarks
 
 from __future__ import annotations
 
-from loramix.bench.registry import BENCHES, run_bench
+from loramix.bench.registry import BENCHES, bench_of, run_bench
 from loramix.bench.settings import Settings
 
-__all__ = ["BENCHES", "Settings", "run_bench"]
+__all__ = ["BENCHES", "Settings", "bench_of", "run_bench"]

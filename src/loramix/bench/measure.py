@@ -61,7 +61,7 @@ def median(values: list[float]) -> float:
 @contextlib.contextmanager
 def bar_on_stderr(title: str) -> Iterator[Bar]:
     """A progress bar on stderr; where that is no terminal, one line at the end."""
-    from loramix.demo.phases import Phases
+    from loramix.phases import Phases
 
     with Phases() as phases, phases.phase(title) as step:
         yield step

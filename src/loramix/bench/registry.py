@@ -23,6 +23,25 @@ BENCHES = {
 """Name → the function that runs it; loaded when it is asked for."""
 
 
+def bench_of(name: str) -> Bench:
+    """The function of a benchmark, which is given settings and a bar, and gives a `report`.
+
+    Raises:
+        UsageError: there is no such benchmark.
+    """
+    if name not in BENCHES:
+        close = nearest(name, BENCHES)
+        raise UsageError(
+            "There is no such benchmark.",
+            given=name,
+            expected=", ".join(BENCHES),
+            hint=None if close is None else f"did you mean {close}?",
+        )
+    module, _, function = BENCHES[name].partition(":")
+    bench: Bench = getattr(importlib.import_module(module), function)
+    return bench
+
+
 def run_bench(name: str, settings: Settings, bar: Bar) -> dict[str, Any]:
     """Run a benchmark.
 
@@ -38,14 +57,4 @@ def run_bench(name: str, settings: Settings, bar: Bar) -> dict[str, Any]:
         UsageError: there is no such benchmark, or it cannot be run so.
         BaseError: the base cannot be loaded.
     """
-    if name not in BENCHES:
-        close = nearest(name, BENCHES)
-        raise UsageError(
-            "There is no such benchmark.",
-            given=name,
-            expected=", ".join(BENCHES),
-            hint=None if close is None else f"did you mean {close}?",
-        )
-    module, _, function = BENCHES[name].partition(":")
-    bench: Bench = getattr(importlib.import_module(module), function)
-    return bench(settings, bar)
+    return bench_of(name)(settings, bar)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from loramix.bench import BENCHES, Settings, run_bench
+from loramix.bench import BENCHES, Settings, bench_of
 from loramix.bench.measure import bar_on_stderr
 
 __all__ = ["BENCHES", "Settings", "bench"]
@@ -21,5 +21,6 @@ def bench(name: str, settings: Settings) -> dict[str, Any]:
         UsageError: there is no such benchmark, or it cannot be run so.
         BaseError: the base cannot be loaded.
     """
+    run = bench_of(name)
     with bar_on_stderr(name) as bar:
-        return run_bench(name, settings, bar)
+        return run(settings, bar)
