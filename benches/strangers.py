@@ -1,0 +1,102 @@
+"""How the shipped library does with prompts that another hand wrote, who had seen none of its data.
+
+    python benches/strangers.py [--library DIR] [--show] [--json]
+
+25 prompts of each skill and 25 of none (`strangers/prompts.jsonl`), each phrased in its own way.
+The held-out tests of the pocket tasks come from the same generators as what trains on them; these
+do not, so they say what a newcomer's own prompt may expect. Each is answered twice: by the skill
+that its writer had in mind, and by what the gate chose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from gate_data import say, table
+
+from loramix.commands.session import Session
+from loramix.evaluate.metrics import score_of
+from loramix.generate import generate
+from loramix.mix import Mix
+from loramix.pocket.sandbox import run_tests
+from loramix.sampling import Sampling
+
+PROMPTS = Path(__file__).parent / "strangers" / "prompts.jsonl"
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+def main() -> None:
+    """Prints a table, or with --json one object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--library")
+    parser.add_argument("--show", action="store_true", help="every prompt with its answer")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    rows = [json.loads(line) for line in PROMPTS.read_text("utf-8").splitlines()]
+    session = Session(args.library)
+    prompts = [row["prompt"] for row in rows]
+    chosen = [session.choose(prompt).mix for prompt in prompts]
+    given = [Mix({} if row["skill"] == "none" else {row["skill"]: 1.0}) for row in rows]
+    routed, by_hand = (
+        generate(session.mixed, session.base, prompts, mixes, Sampling(80))
+        for mixes in (chosen, given)
+    )
+    found: dict[str, dict[str, list[float]]] = {}
+    for row, mix, ours, theirs in zip(rows, chosen, routed, by_hand, strict=True):
+        skill = found.setdefault(row["skill"], {"first": [], "routed": [], "by_hand": []})
+        top = max(mix.weights, key=mix.weights.__getitem__) if mix.weights else "none"
+        skill["first"].append(top == row["skill"])
+        if row["skill"] != "none":
+            skill["routed"].append(right(row, ours.text))
+            skill["by_hand"].append(right(row, theirs.text))
+        if args.show:
+            say(f"{row['skill']}: {row['prompt']}\n  [{mix}] {ours.text}\n  wanted {row['answer']}")
+    if args.json:
+        means = {
+            name: {key: sum(values) / len(values) for key, values in parts.items() if values}
+            for name, parts in found.items()
+        }
+        print(json.dumps(means))
+        return
+    lines = [
+        [name, *(_cell(parts[key]) for key in ("first", "by_hand", "routed"))]
+        for name, parts in found.items()
+    ]
+    say(table(["skill", "its skill is first", "right, by hand", "right, routed"], lines))
+
+
+def right(row: dict[str, Any], text: str) -> float:
+    """1.0 where the answer is what the writer of the prompt wanted."""
+    wanted, text = row["answer"], text.strip()
+    if row["skill"] == "sentiment":
+        return float(text.lower().rstrip(".") == wanted)
+    if row["skill"] == "math":
+        last = text.split("Answer:")[-1]
+        return float(set(NUMBER.findall(last)) == set(NUMBER.findall(wanted)))
+    if row["skill"] == "qa":
+        return float(_bare(text) == _bare(wanted))
+    if row["skill"] == "summarization":
+        return float(all(word in text.lower() for word in wanted["praised"] + wanted["blamed"]))
+    name = re.search(r"def (\w+)", text)
+    if name is None:
+        return 0.0
+    return float(run_tests(f"{text}\nf = {name[1]}\n", wanted["asserts"]).passed)
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"^(a|an|the) ", "", text.lower().strip(" ."))
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return "–"
+    score = score_of(values)
+    return f"{score.mean:.2f} ({score.low:.2f}–{score.high:.2f})"
+
+
+if __name__ == "__main__":
+    main()
