@@ -60,7 +60,7 @@ def main() -> None:
             name: {key: sum(values) / len(values) for key, values in parts.items() if values}
             for name, parts in found.items()
         }
-        print(json.dumps(means))
+        say(json.dumps(means))
         return
     lines = [
         [name, *(_cell(parts[key]) for key in ("first", "by_hand", "routed"))]
