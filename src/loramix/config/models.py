@@ -29,7 +29,7 @@ Int = Annotated[int, Strict()]
 Float = Annotated[float, Strict()]
 Bool = Annotated[bool, Strict()]
 
-FEATURE_SOURCES = ("embeddings", "early", "middle", "words")
+FEATURE_SOURCES = ("embeddings", "early", "middle", "words", "request")
 
 
 def _skill_name(name: str) -> str:
@@ -98,8 +98,8 @@ class GateConfig(_Part):
 
     features: str = Field(
         default="auto",
-        description="what of the base it reads: auto, or embeddings, early, middle, words "
-        "joined with +",
+        description="what it reads: auto; of the base embeddings, early, middle; words; or "
+        "request, what a prompt asks for; joined with +",
     )
     policy: PolicyKind = Field(
         default="top1",

@@ -1,12 +1,14 @@
 """Features of a prompt, [B, F] float32: what the gate sees and what a skill's memory keeps.
 
 A kind says where the token states come from: `embeddings`, `early` (a quarter of the layers) or
-`middle` (half of them); or `words`, hashed words, which need no model. Kinds are joined with `+`,
+`middle` (half of them); or `words`, hashed words, which need no model; or `request`, what the
+request encoder (encoder.py) makes of the whole prompt. Kinds are joined with `+`,
 and `kind/pool,pool` chooses how the tokens become one vector of fixed width:
 
     mean, max         of the whole prompt
     first, last       means of the 25 tokens at an end
     sentences         the mean of each of 6 sentences, so that a request can be found among them
+    asked, looked     of `request`: what is asked, and the words that the encoder looked at
 
 The vector is the whole-prompt part, then the 6 slots. Since F is fixed, a skill's memory [N, F]
 is enough to refit the gate without its data.
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 
 from loramix.errors import ConfigError, nearest
+from loramix.gate.encoder import ENCODED, WORD, encoder_print, shipped_encoder
 from loramix.gate.router import check_prompts
 from loramix.gate.states import StateReader
 from loramix.gate.words import buckets_of, pieces_of, terms_of
@@ -34,8 +37,13 @@ STATES = ("embeddings", "early", "middle")
 POOLS = {
     **dict.fromkeys(STATES, ("mean", "max", "first", "last", "sentences")),
     "words": ("mean", "sentences"),
+    "request": ("asked", "looked"),
 }
-_DEFAULT_POOLS = {**dict.fromkeys(STATES, ("mean", "max", "sentences")), "words": ("mean",)}
+_DEFAULT_POOLS = {
+    **dict.fromkeys(STATES, ("mean", "max", "sentences")),
+    "words": ("mean",),
+    "request": ("asked", "looked"),
+}
 
 SLOTS = 6
 END_TOKENS = 25
@@ -83,7 +91,13 @@ class FeatureExtractor:
         self._tokenizer = base.tokenizer
         self._limit = min(MAX_TOKENS, base.max_length)
         self._states = StateReader(base, [source for source, _ in self.parts if source in STATES])
+        self._encoder = shipped_encoder() if "request" in dict(self.parts) else None
         self.layout = self._make_layout()
+
+    @property
+    def encoder_print(self) -> str | None:
+        """Which request encoder makes the features: a checksum of its file; None without one."""
+        return encoder_print() if self._encoder is not None else None
 
     @property
     def width(self) -> int:
@@ -97,6 +111,7 @@ class FeatureExtractor:
             PromptError: a prompt is empty.
         """
         check_prompts(prompts)
+        encoded = self._encoder.encode_both(prompts) if self._encoder is not None else None
         out = torch.zeros(len(prompts), self.width)
         pieces = [pieces_of(prompt.strip()) for prompt in prompts]
         tokens = self._tokens(pieces) if self._states.sources else [([0], [0])] * len(prompts)
@@ -108,6 +123,8 @@ class FeatureExtractor:
             for place, row in enumerate(rows):
                 length = len(tokens[row][0])
                 own = {source: hidden[place, :length] for source, hidden in states.items()}
+                if encoded is not None:
+                    own["request"] = encoded[row]
                 out[row] = self._vector(pieces[row], torch.tensor(tokens[row][1]), own)
         return out
 
@@ -155,6 +172,9 @@ class FeatureExtractor:
                     (slots if pool == "sentences" else whole).append(
                         bags if pool == "sentences" else bags[0]
                     )
+                elif source == "request":
+                    asked = pool == "asked"
+                    whole.append(states[source][:ENCODED] if asked else states[source][ENCODED:])
                 elif pool == "sentences":
                     slots.append(member @ states[source])
                 else:
@@ -162,13 +182,18 @@ class FeatureExtractor:
         parts = [*whole, torch.cat(slots, dim=1).flatten()] if slots else whole
         return torch.cat(parts)
 
+    def _width_of(self, source: str, pool: str) -> int:
+        if source != "request":
+            return self._states.width
+        return ENCODED if pool == "asked" else WORD
+
     def _make_layout(self) -> Layout:
         widths = {"whole": 0, "slots": 0}
         words = {"whole": (0, 0), "slots": (0, 0)}
         for source, pools in self.parts:
             for pool in pools:
                 where = "slots" if pool == "sentences" else "whole"
-                width = WORD_BUCKETS[pool] if source == "words" else self._states.width
+                width = WORD_BUCKETS[pool] if source == "words" else self._width_of(source, pool)
                 if source == "words":
                     words[where] = (widths[where], widths[where] + width)
                 widths[where] += width

@@ -104,6 +104,7 @@ class LearnedGate(Router):
         self,
         memories: Mapping[str, Tensor],
         prompts: Mapping[str, Sequence[str]] | None = None,
+        none: Tensor | None = None,
     ) -> LearnedGate:
         """A gate for the skills of `memories`, fitted on their features alone.
 
@@ -112,6 +113,7 @@ class LearnedGate(Router):
         Args:
             memories: skill → features [N, F] of its prompts, in the order of the new columns.
             prompts: prompts of new skills, for the keyword router.
+            none: features [N, F] of prompts of no skill, in place of this gate's.
 
         Raises:
             DataError: there is no skill, or features of another width.
@@ -126,7 +128,7 @@ class LearnedGate(Router):
         )
         new.words = self.words.replaced(new.skills, prompts or {})
         new.memories = {name: kept.half() for name, kept in memories.items()}
-        new.none = self.none
+        new.none = self.none if none is None else none
         new.several = self.several.with_columns(self.skills, new.skills)
         columns = len(new.skills) + 1
         groups = [Rows.of(kept, i, columns) for i, kept in enumerate(new.memories.values())]
@@ -168,6 +170,11 @@ class LearnedGate(Router):
         # Through the memories' precision, so that a prompt scores as its stored features do.
         return (logits_of(self._network(), features.half()) / self.temperature).softmax(1)
 
+    def scaled(self, prompts: Sequence[str]) -> Tensor:
+        """Features [B, F] in units of their deviation over the fitted prompts."""
+        network = self._network()
+        return (self.extractor.features(prompts) - network.center) / network.scale
+
     def explain(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """`sentences`: what the gate read, and how much attention each sentence got."""
         with torch.inference_mode():
@@ -205,6 +212,7 @@ class LearnedGate(Router):
             "format": FORMAT,
             "features": self.extractor.kind,
             "width": self.extractor.width,
+            "encoder": self.extractor.encoder_print,
             "skills": list(self.skills),
             "seed": self.seed,
             "memory": self.memory,
@@ -227,6 +235,7 @@ class LearnedGate(Router):
             LibraryError: a newer format, or parts that do not fit together.
         """
         check_format(meta)
+        check_encoder(extractor, meta)
         try:
             gate = cls(
                 extractor,
@@ -263,6 +272,18 @@ def check_format(meta: Mapping[str, Any]) -> None:
             given=f"format {meta.get('format')}",
             expected=f"format {FORMAT}",
             hint="update loramix, or train the gate again",
+        )
+
+
+def check_encoder(extractor: FeatureExtractor, meta: Mapping[str, Any]) -> None:
+    """Raises LibraryError if features were made by another request encoder than this version's."""
+    # Gates from before there was an encoder name none, and use none.
+    if meta.get("encoder") != extractor.encoder_print:
+        raise LibraryError(
+            "The gate of the library was fitted with another request encoder.",
+            given=f"encoder {meta.get('encoder')}",
+            expected=f"encoder {extractor.encoder_print}",
+            hint="train the gate again (`loramix train`), or use the loramix that made it",
         )
 
 

@@ -6,16 +6,22 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from loramix.errors import ConfigError, LibraryError, nearest
 from loramix.gate.centroid import CentroidRouter
+from loramix.gate.encoder import ENCODED
 from loramix.gate.features import FeatureExtractor
 from loramix.gate.fixed import FixedRouter
 from loramix.gate.keywords import KeywordRouter
 from loramix.gate.learned import MEMORY, LearnedGate, check_format, policy_from_dict
+from loramix.gate.phrasings import crossed
 from loramix.gate.router import RoutedExample, Router, targets_of
 from loramix.mix import Policy, PolicyKind
+
+CROSSED = 400
+ALIKE = 0.7  # cosine from which a prompt of no skill asks for what a new skill does
 
 if TYPE_CHECKING:
     from loramix.base import Base
@@ -31,6 +37,7 @@ def learn_gate(
     seed: int = 0,
     memory: int = MEMORY,
     temperature: float | None = None,
+    requests: Mapping[str, str] | None = None,
 ) -> LearnedGate:
     """A gate for `skills`, fitted on prompts whose needs are known.
 
@@ -42,16 +49,37 @@ def learn_gate(
         seed: the same seed gives the same gate.
         memory: how many prompts' features a skill keeps for refits.
         temperature: None calibrates it.
+        requests: skill → kind of phrasings (`kinds_of` finds them from descriptions). Each skill's
+            phrasings are put around the prompts of all skills, so that what a prompt is about
+            does not decide; at most 400 for each skill are added to the examples.
 
     Raises:
         ConfigError: unknown features.
         DataError: no examples.
         UnknownSkillError: an example needs a skill that is not in `skills`.
     """
+    if requests:
+        examples = [*examples, *crossed_with(examples, requests, seed)]
     gate = LearnedGate(
         FeatureExtractor(base, features), skills, seed=seed, memory=memory, temperature=temperature
     )
     return gate.fit([example.prompt for example in examples], targets_of(examples, skills))
+
+
+def crossed_with(
+    examples: Sequence[RoutedExample], requests: Mapping[str, str], seed: int = 0
+) -> list[RoutedExample]:
+    """Requests of each kind around the texts of examples that need one skill; see `learn_gate`."""
+    texts: dict[str, list[str]] = {name: [] for name in requests}
+    for example in examples:
+        if len(example.weights) == 1 and (name := next(iter(example.weights))) in texts:
+            texts[name].append(example.prompt)
+    texts = {name: own for name, own in texts.items() if own}
+    if not texts:
+        return []
+    count = min(CROSSED, max(map(len, texts.values())))
+    kinds = {name: requests[name] for name in texts}
+    return crossed(texts, kinds, count, seed=seed)
 
 
 def read_gate(library: Library, base: Base) -> LearnedGate:
@@ -88,7 +116,20 @@ def plug_in(
     """
     grown = {**memories, name: gate.remember(prompts)}
     order = dict.fromkeys((*(skill for skill in gate.skills if skill in grown), *grown))
-    return gate.refit({skill: grown[skill] for skill in order}, {name: prompts})
+    none = gate.none
+    if gate.extractor.kind.startswith("request"):
+        none = _unlike(none, grown[name])
+    return gate.refit({skill: grown[skill] for skill in order}, {name: prompts}, none)
+
+
+def _unlike(none: Tensor, own: Tensor) -> Tensor:
+    """Prompts of no skill [N, F], without those that ask for what a new skill does.
+
+    The bank's other kinds stand for no skill until somebody adds a skill for one of them.
+    """
+    asked, centre = none[:, :ENCODED].float(), own[:, :ENCODED].float().mean(0, keepdim=True)
+    kept = none[torch.nn.functional.cosine_similarity(asked, centre) < ALIKE]
+    return kept if len(kept) else none
 
 
 def make_policy(library: Library, kind: PolicyKind | str | None = None) -> Policy:

@@ -22,6 +22,17 @@ def words_of(text: str) -> list[str]:
     return ["0" if word.isdigit() else word for word in found]
 
 
+def marked_words(text: str) -> list[str]:
+    """`words_of`, with the line breaks between them: they part a request from its text.
+
+    >>> marked_words("Sum up:\\n\\nIt broke")
+    ['sum', 'up', ':', '\\n', 'it', 'broke']
+    """
+    lines = [words for line in text.split("\n") if (words := words_of(line))]
+    out = [word for words in lines for word in (*words, "\n")]
+    return out[:-1]
+
+
 def terms_of(text: str) -> list[str]:
     """Words, and pairs of neighbouring words, each as often as it occurs.
 

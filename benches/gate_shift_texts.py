@@ -1,0 +1,68 @@
+"""Texts for the shift benchmark and for the request encoder, by source."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import subprocess
+from collections.abc import Collection
+
+from gate_data import COLUMNS, SHARED
+
+_WORDS = 110
+
+
+def rows_of(name: str, split: str, seed: int = 0, without: Collection[str] = ()) -> list[str]:
+    """Raw texts of a shared data set in a random order; of some code rows the signature too.
+
+    Args:
+        name, split: which file.
+        seed: of the order.
+        without: the sources, as the column `dataset` has them, that stay out.
+    """
+    rng = random.Random(seed)
+    texts = []
+    for row in _json_lines(name, split):
+        if row.get("dataset") in without:
+            continue
+        parts = [str(row[c]) for c in COLUMNS[name] if row[c]]
+        if name == "code" and split == "train" and row["dataset"] == "mbpp":
+            texts.append("\n".join(parts))
+            found = re.search(r"^def .*:", str(row["output"]), re.MULTILINE)
+            if found:  # the same task as editors hold it: a signature and a docstring
+                texts.append(f'{found[0]}\n    """{parts[0]}"""')
+        else:
+            texts.append("\n".join(parts))
+    rng.shuffle(texts)
+    return [text for text in texts if text.strip()]
+
+
+def questions_of(split: str) -> list[str]:
+    """Questions about texts, of the shared question answering data."""
+    found = [str(row["question"]).strip() for row in _json_lines("qa", split)]
+    return [q if q.endswith("?") else q + "?" for q in found]
+
+
+def corpus_texts(name: str, count: int, seed: int = 0) -> list[str]:
+    """Passages of about 10 to 110 words of a file of the shared corpus."""
+    path = SHARED / "corpus" / f"{name}.txt.zst"
+    raw = subprocess.run(["zstd", "-dc", str(path)], capture_output=True, check=True).stdout
+    documents = raw.decode("utf-8", "replace").split("<|endofdoc|>")
+    rng = random.Random(seed)
+    rng.shuffle(documents)
+    passages = []
+    for document in documents[: max(60, count // 4)]:
+        words = document.strip().split(" ")
+        for _ in range(max(1, min(60, len(words) // 200))):
+            size = rng.randint(10, _WORDS)
+            at = rng.randrange(max(1, len(words) - size))
+            passages.append(" ".join(words[at : at + size]).strip())
+    passages = [text for text in passages if len(text) > 30]
+    rng.shuffle(passages)
+    return passages[:count]
+
+
+def _json_lines(name: str, split: str) -> list[dict[str, object]]:
+    lines = (SHARED / "data" / name / f"{split}.jsonl").read_text("utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]
