@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from loramix import render
 from loramix.base import pocket_path
 from loramix.bench import BENCHES, Settings, run_bench
 from loramix.bench.measure import Timed, alternate
@@ -112,7 +113,9 @@ def real_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_int8_measures_what_the_weights_cost(settings: Settings, real_text: Path) -> None:
+def test_int8_measures_what_the_weights_cost(
+    settings: Settings, real_text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     result = run_bench("int8", settings, no_bar)
     check(result, "int8")
     found = result["perplexity"]
@@ -120,6 +123,8 @@ def test_int8_measures_what_the_weights_cost(settings: Settings, real_text: Path
     assert result["ratio"]["perplexity"] == pytest.approx(found["int8"] / found["bf16"])
     assert set(result["missing"]) == {"skills"}
     assert "pocket" in result["missing"]["skills"]
+    render.bench(result)
+    assert f"bf16 {found['bf16']:.3f}, int8 {found['int8']:.3f}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [None, "{broken", '{"words": "a"}', "[]"])
@@ -143,7 +148,9 @@ def test_int8_needs_no_shared_data(settings: Settings, monkeypatch: pytest.Monke
 @pytest.mark.skipif(
     not (pocket_path() / "config.json").exists(), reason="the pocket base is not built"
 )
-def test_int8_scores_the_shipped_skills_on_both_types(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_scores_the_shipped_skills_on_both_types(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("LORAMIX_SHARED", raising=False)
     result = run_bench("int8", Settings(rows=2, tokens=8), no_bar)
     check(result, "int8")
@@ -152,6 +159,9 @@ def test_int8_scores_the_shipped_skills_on_both_types(monkeypatch: pytest.Monkey
     for scores in result["skills"].values():
         assert scores.keys() == {"bf16", "int8"}
         assert all(0 <= score <= 1 for score in scores.values())
+    render.bench(result)
+    said = capsys.readouterr().out
+    assert [name for name in TASKS if name not in said] == []
 
 
 def test_each_candidate_runs_once_in_each_round_and_once_before() -> None:

@@ -353,6 +353,6 @@ def test_a_fresh_process_answers_within_six_seconds() -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["mix"] == {"math": 1.0}
     load = os.getloadavg()[0]
-    if took > 6 and load > 1.5:
+    if took > 6 and load > 2.5:  # more than two busy processors, of which the suite is one
         pytest.skip(f"it took {took:.1f} s beside other work (load {load:.1f}), which says nothing")
     assert took <= 6

@@ -119,11 +119,6 @@ def test_a_described_skill_with_few_examples_is_learned_and_the_old_ones_stay() 
         assert best(gate_with_translator(), own[1]) == name
 
 
-@pytest.mark.xfail(reason="where a gate knows two texts of a skill, `sum` alone means arithmetic")
-def test_a_sum_of_a_text_is_a_summary() -> None:
-    assert best(gate_with_translator(), "Sum this up: " + STRANGE) == "summarization"
-
-
 def test_a_description_names_its_kind_and_nothing_else_does() -> None:
     assert kind_of("sentiment") == "sentiment"
     assert kind_of("mood", "tells how the writer of a text feels") == "sentiment"

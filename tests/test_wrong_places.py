@@ -87,23 +87,25 @@ def test_an_unknown_name_without_a_near_one_lists_those_that_are_there(tmp_path:
         assert "name one of them" in err
 
 
+def config_of(folder: Path, more: str = "") -> Path:
+    """A YAML of one skill on the base in `folder/base`."""
+    (folder / "rows.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
+    skill = f"{{data: {{path: rows.jsonl}}{more}}}"
+    (folder / "c.yaml").write_text(f"base: ./base\nskills:\n  one: {skill}\n")
+    return folder / "c.yaml"
+
+
 def test_a_base_without_its_config_says_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
-    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
-    skill = "{data: {path: rows.jsonl}}"
-    (tmp_path / "c.yaml").write_text(f"base: ./base\nskills:\n  one: {skill}\n")
-    code, err = call("train", tmp_path / "c.yaml")
+    code, err = call("train", config_of(tmp_path))
     assert code == 1
     assert "no config.json" in err
     assert "do this:" in err
 
 
 def test_target_modules_that_match_nothing_list_the_names_that_exist(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
     save_base(tmp_path / "base")
-    skill = "{data: {path: rows.jsonl}, lora: {target_modules: [nope]}}"
-    (tmp_path / "c.yaml").write_text(f"base: ./base\nskills:\n  one: {skill}\n")
-    code, err = call("train", tmp_path / "c.yaml")
+    code, err = call("train", config_of(tmp_path, ", lora: {target_modules: [nope]}"))
     assert code == 2
     assert "q_proj" in err
     assert "name some of these in target_modules" in err

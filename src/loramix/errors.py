@@ -28,7 +28,7 @@ A message says what was wrong, what was given, what was expected, and what to do
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class LoramixError(Exception):
@@ -150,3 +150,13 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that looks most like `name`, or None if none comes near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return close[0] if close else None
+
+
+def skill_hint(name: str, known: Collection[str]) -> str:
+    """What to do about a skill that is not there: the nearest name, or where the names are."""
+    near = nearest(name, known)
+    if near:
+        return f"did you mean {near!r}?"
+    if known:
+        return "name one of them; `loramix list` says what each does"
+    return "add a skill first: `loramix add`"

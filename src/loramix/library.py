@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramix.card import SkillCard
-from loramix.errors import AdapterMismatchError, LibraryError, UnknownSkillError, nearest
+from loramix.errors import AdapterMismatchError, LibraryError, UnknownSkillError, skill_hint
 from loramix.manifest import (
     GATE,
     GATE_FILES,
@@ -149,17 +149,10 @@ class Library:
 
     def _unknown(self, name: str) -> UnknownSkillError:
         known = self._snapshot.skills
-        near = nearest(name, known)
         return UnknownSkillError(
             f"The library {self.path} has no skill {name!r}",
             expected=", ".join(known) or "a skill; the library is empty",
-            hint=f"did you mean {near!r}?"
-            if near
-            else (
-                "name one of them; `loramix list` says what each does"
-                if known
-                else "add one first: `loramix add`"
-            ),
+            hint=skill_hint(name, known),
         )
 
     def gate(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

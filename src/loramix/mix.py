@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from loramix.errors import ConfigError, RecipeError, UnknownSkillError, nearest
+from loramix.errors import ConfigError, RecipeError, UnknownSkillError, nearest, skill_hint
 
 if TYPE_CHECKING:
     import torch
@@ -158,14 +158,6 @@ def _check_weight(name: str, weight: float, typed: str | None = None) -> float:
     return float(weight)
 
 
-def _name_one(have: list[str]) -> str:
-    return (
-        "name one of them; `loramix list` says what each does"
-        if have
-        else "add a skill first: `loramix add`"
-    )
-
-
 def check_skills(mix: Mix | Iterable[str], known: Iterable[str]) -> None:
     """Checks that every skill of `mix` is among `known`.
 
@@ -175,11 +167,10 @@ def check_skills(mix: Mix | Iterable[str], known: Iterable[str]) -> None:
     have = list(known)
     for name in mix.weights if isinstance(mix, Mix) else mix:
         if name not in have:
-            close = nearest(name, have)
             raise UnknownSkillError(
                 f"There is no skill named {name!r}.",
                 expected=", ".join(sorted(have)) or "no skill is there yet",
-                hint=f"did you mean {close!r}?" if close else _name_one(have),
+                hint=skill_hint(name, have),
             )
 
 

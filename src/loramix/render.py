@@ -179,18 +179,29 @@ def bench(result: dict[str, Any]) -> None:
         f"{result['rounds']} rounds; {machine['processor']}, {machine['threads']} threads"
     )
     spread: Mapping[str, Any] = result["spread"]
-    _table(
-        ("", "tokens a second", "lowest", "highest"),
-        [
-            (name, *(None if rate is None else f"{rate:.1f}" for rate in (middle, *ends)))
-            for name, middle in result["tokens_per_second"].items()
-            for ends in [spread.get(name, (None, None))]
-        ],
-    )
+    if result["tokens_per_second"]:
+        _table(
+            ("", "tokens a second", "lowest", "highest"),
+            [
+                (name, *(None if rate is None else f"{rate:.1f}" for rate in (middle, *ends)))
+                for name, middle in result["tokens_per_second"].items()
+                for ends in [spread.get(name, (None, None))]
+            ],
+        )
     if result["ratio"]:
         _table(("ours divided by", "ratio"), list(result["ratio"].items()))
-    for key in ("bandwidth_gb_per_second", "share", "resident_mb", "peak_mb", "loads"):
-        if key in result:
+    if skills := result.get("skills"):
+        types = list(next(iter(skills.values())))
+        _table(("skill", *types), [(name, *(s[t] for t in types)) for name, s in skills.items()])
+    for key in (
+        "perplexity",
+        "bandwidth_gb_per_second",
+        "share",
+        "resident_mb",
+        "peak_mb",
+        "loads",
+    ):
+        if result.get(key) not in (None, {}):
             value = result[key]
             if isinstance(value, Mapping):
                 value = ", ".join(f"{name} {_cell(item)}" for name, item in value.items())

@@ -124,10 +124,7 @@ def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> t
             h = (h.view(rows, -1, a.shape[0]) * scale[:, None]).to(h.dtype).view_as(h)
         return torch.addmm(flat, h, b.t()).view_as(output)
     if scale is not None:  # in place: multiplied in float32, rounded once
-        if h.shape[0] == rows:
-            h.mul_(scale)
-        else:
-            h.view(rows, -1, a.shape[0]).mul_(scale[:, None])
+        h.view(rows, -1, a.shape[0]).mul_(scale[:, None])
     if a.dtype != output.dtype:
         return flat.add_(torch.mm(h, b.t())).view_as(output)
     return flat.addmm_(h, b.t()).view_as(output)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from loramix.card import LoraSummary, SkillCard, model_card
-from loramix.errors import LibraryError, UnknownSkillError, nearest
+from loramix.errors import LibraryError, UnknownSkillError, skill_hint
 from loramix.manifest import (
     GATE,
     GATE_FILES,
@@ -141,7 +141,7 @@ class Transaction:
             raise UnknownSkillError(
                 f"The library has no skill {name!r}",
                 expected=", ".join(self._skills) or "a skill; the library is empty",
-                hint=f"did you mean {near!r}?" if (near := nearest(name, self._skills)) else None,
+                hint=skill_hint(name, self._skills),
             )
         del self._skills[name]
         if self._placed.pop(name, None):

@@ -122,7 +122,7 @@ def _as_request(description: str, rng: random.Random) -> str:
 
 
 def _worn(prompt: str, rng: random.Random) -> str:
-    """An example around another text, or with some words gone or misspelt."""
+    """An example with some words misspelt, or with some gone."""
     if rng.random() < 0.4:
         return misspelt(prompt, rng)
     words = prompt.split(" ")
