@@ -17,12 +17,11 @@ import zlib
 from pathlib import Path
 
 import torch
-from gate_data import SHARED, say
+from gate_data import say
 from gate_shift_texts import corpus_texts, questions_of, rows_of
 
 from loramix.gate.encoder import (
     ENCODED,
-    GAP,
     WORD,
     RequestEncoder,
     Vocabulary,

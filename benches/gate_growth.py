@@ -9,7 +9,6 @@ import argparse
 import random
 import time
 
-
 from gate_data import say, table
 from gate_shift import FOLDER, SKILLS, UNSEEN, columns, training
 from gate_shift_texts import corpus_texts

@@ -1,8 +1,13 @@
-"""How the shipped library does with prompts that another hand wrote, who had seen none of its data.
+"""How the shipped library does with prompts of other hands, who had seen none of its code.
 
-    python benches/strangers.py [--library DIR] [--show] [--json]
+    python benches/strangers.py [--set phrasings|first|second] [--library DIR] [--show] [--json]
 
-25 prompts of each skill and 25 of none (`strangers/prompts.jsonl`), each phrased in its own way.
+- `phrasings`: 125 requests for held-out contents of the pocket tasks (texts, problems, programs,
+  passages), each worded by somebody who saw the content and what is wanted: own words, the
+  tasks' world.
+- `first`: 150 prompts, 25 of each skill and of none, with words and contents of their writer.
+- `second`: 150 more by another writer.
+
 The held-out tests of the pocket tasks come from the same generators as what trains on them; these
 do not, so they say what a newcomer's own prompt may expect. Each is answered twice: by the skill
 that its writer had in mind, and by what the gate chose.
@@ -23,21 +28,46 @@ from loramix.evaluate.metrics import score_of
 from loramix.generate import generate
 from loramix.mix import Mix
 from loramix.pocket.sandbox import run_tests
+from loramix.pocket.tasks.summarization import read_line
 from loramix.sampling import Sampling
 
-PROMPTS = Path(__file__).parent / "strangers" / "prompts.jsonl"
+FOLDER = Path(__file__).parent / "strangers"
+SETS = ("phrasings", "first", "second")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def main() -> None:
     """Prints a table, or with --json one object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--set", choices=SETS, help="only this one")
     parser.add_argument("--library")
     parser.add_argument("--show", action="store_true", help="every prompt with its answer")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    rows = [json.loads(line) for line in PROMPTS.read_text("utf-8").splitlines()]
     session = Session(args.library)
+    figures = {}
+    for name in [args.set] if args.set else SETS:
+        lines = (FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()
+        found = measure(session, [json.loads(line) for line in lines], args.show)
+        figures[name] = {
+            skill: {key: sum(values) / len(values) for key, values in parts.items() if values}
+            for skill, parts in found.items()
+        }
+        if not args.json:
+            cells = [
+                [skill, *(_cell(parts[key]) for key in ("first", "by_hand", "routed"))]
+                for skill, parts in found.items()
+            ]
+            say(f"\n{name}")
+            say(table(["skill", "its skill is first", "right, by hand", "right, routed"], cells))
+    if args.json:
+        say(json.dumps(figures))
+
+
+def measure(
+    session: Session, rows: list[dict[str, Any]], show: bool
+) -> dict[str, dict[str, list[float]]]:
+    """skill → `first` (the gate puts it first), `routed` and `by_hand` (the answer is right)."""
     prompts = [row["prompt"] for row in rows]
     chosen = [session.choose(prompt).mix for prompt in prompts]
     given = [Mix({} if row["skill"] == "none" else {row["skill"]: 1.0}) for row in rows]
@@ -53,20 +83,12 @@ def main() -> None:
         if row["skill"] != "none":
             skill["routed"].append(right(row, ours.text))
             skill["by_hand"].append(right(row, theirs.text))
-        if args.show:
-            say(f"{row['skill']}: {row['prompt']}\n  [{mix}] {ours.text}\n  wanted {row['answer']}")
-    if args.json:
-        means = {
-            name: {key: sum(values) / len(values) for key, values in parts.items() if values}
-            for name, parts in found.items()
-        }
-        say(json.dumps(means))
-        return
-    lines = [
-        [name, *(_cell(parts[key]) for key in ("first", "by_hand", "routed"))]
-        for name, parts in found.items()
-    ]
-    say(table(["skill", "its skill is first", "right, by hand", "right, routed"], lines))
+        if show:
+            say(
+                f"{row['skill']}: {row['prompt']}\n  [{mix}] {ours.text}\n"
+                f"  [{row['skill']}] {theirs.text}\n  wanted {row['answer']}"
+            )
+    return found
 
 
 def right(row: dict[str, Any], text: str) -> float:
@@ -80,7 +102,13 @@ def right(row: dict[str, Any], text: str) -> float:
     if row["skill"] == "qa":
         return float(_bare(text) == _bare(wanted))
     if row["skill"] == "summarization":
-        return float(all(word in text.lower() for word in wanted["praised"] + wanted["blamed"]))
+        named = zip(read_line(text), (wanted["praised"], wanted["blamed"]), strict=True)
+        return float(
+            all(
+                len(aspects) == len(words) and all(word in " ".join(aspects) for word in words)
+                for aspects, words in named
+            )
+        )
     name = re.search(r"def (\w+)", text)
     if name is None:
         return 0.0

@@ -29,6 +29,7 @@ SKILLS = ("north", "south")
 COMMANDS = [
     *("demo", "init", "train", "add", "remove"),
     *("list", "show", "route", "generate", "chat"),
+    *("fit-mix", "eval"),
 ]
 
 
@@ -259,6 +260,54 @@ def test_add_and_remove_change_the_skills_and_refit_the_gate(
     assert run(*call, "--replace").code == 0
     removed = run("remove", "west", "--library", own_library, "--json").json()
     assert set(removed["skills"]) == set(SKILLS)
+
+
+@pytest.mark.parametrize("router", ["gate", "keywords"])
+def test_route_tells_which_words_decided_and_their_credits_sum_to_the_score(
+    library: Path, router: str
+) -> None:
+    options = ("--why", "--router", router, "--library", library)
+    given = run("route", "the wind in the north?", *options, "--json").json()
+    told = given["why"]["attribution"]
+    assert told["score"] == pytest.approx(given["scores"][told["skill"]], abs=1e-5)
+    credits = sum(credit for _, credit in told["parts"])
+    assert told["start"] + credits == pytest.approx(told["score"], abs=1e-9)
+    assert "".join(text for text, _ in told["parts"]) == "the wind in the north?"
+    shown = run("route", "the wind in the north?", *options)
+    assert shown.code == 0
+    assert f"{told['skill']} {told['score']:.2f} = " in " ".join(shown.out.split())
+
+
+def test_a_fitted_mix_is_saved_and_used_by_the_other_commands(
+    own_library: Path, tmp_path: Path
+) -> None:
+    task = tmp_path / "task.jsonl"
+    task.write_text(rows("north", 6).replace('"text"', '"prompt"').replace("answer", "completion"))
+    call = ["fit-mix", "--examples", task, "--evaluations", "4", "--library", own_library]
+    given = run(*call, "--save", "wind", "--device", "cpu", "--json").json()
+    assert set(given["baselines"]) == {"base", *SKILLS, "uniform", "routed"}
+    assert 0 <= given["score"] <= 1
+    spoken = run(*call, "--method", "search")
+    assert spoken.code == 0
+    assert "routed" in spoken.out
+    assert "recommended" in spoken.out
+    for command in (["list"], ["show", "wind"]):
+        told = run(*command, "--library", own_library)
+        assert told.code == 0
+        assert "wind" in told.out
+    answer = ["generate", "which way?", "--max-new-tokens", "2", "--library", own_library, "--json"]
+    assert run(*answer, "--mix", "wind").json()["mix"] == pytest.approx(given["mix"])
+    asked = ["route", "which way?", "--router", "fixed:wind", "--library", own_library]
+    assert run(*asked).code == 0
+    said = run("chat", "--library", own_library, typed="/skills\n/mix wind\n")
+    assert "wind: the mix" in said.out
+    refused(run(*call, "--save", "wind"), "already has a mix", "loramix remove wind")
+    assert run("remove", "wind", "--library", own_library, "--json").json()["mixes"] == {}
+
+
+def test_eval_refuses_what_it_cannot_measure(library: Path) -> None:
+    refused(run("eval", "--tasks", "maths", "--library", library), "did you mean 'math'?")
+    refused(run("eval", "--library", library), "There is no skill named")
 
 
 @pytest.mark.parametrize("prompt", ["", "   \n"])

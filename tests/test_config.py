@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from loramix.commands.init import init
 from loramix.config import (
+    BlendConfig,
     Config,
     EvaluationConfig,
     GateConfig,
@@ -384,7 +385,8 @@ def test_the_commented_skill_of_the_written_yaml_is_right_too(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "model", [Config, SkillConfig, TrainConfig, GateConfig, EvaluationConfig, SkillTraining]
+    "model",
+    [Config, SkillConfig, BlendConfig, TrainConfig, GateConfig, EvaluationConfig, SkillTraining],
 )
 def test_every_key_has_help(model: type[BaseModel]) -> None:
     shared = TrainConfig.model_fields if model is SkillTraining else {}

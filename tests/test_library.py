@@ -349,7 +349,7 @@ def test_a_damaged_manifest_is_said_so(library: Library, text: str) -> None:
 
 
 def test_a_newer_schema_is_refused(library: Library) -> None:
-    rewrite(library.path / "library.json", schema_version=2, novelty=1)
+    rewrite(library.path / "library.json", schema_version=3, novelty=1)
     with pytest.raises(LibraryError, match="newer loramix"):
         Library.open(library.path)
 

@@ -37,8 +37,8 @@ ORDER = [
     *("card", "transaction", "snapshot", "library"),  # adapters → skills on disk
     *("gate",),  # prompts → scores → mixes
     *("detokenize", "sampling", "engine", "generate"),  # mixes → text
-    *("evaluate", "demo", "bench"),
-    *("commands", "render", "console", "cli"),
+    *("evaluate", "merge", "fit", "demo", "bench"),
+    *("commands", "render", "console", "cli_merge", "cli_measure", "cli"),
 ]
 # The one way back: the door through which all rows come looks a builtin task up by its name.
 BACK = {("data", "pocket")}

@@ -87,6 +87,89 @@ def test_skills_scores_and_gate_come_into_one_library(config: Path) -> None:
         train(config)
 
 
+BLENDS = """
+blends:
+  both:
+    skills: {cats: 0.5, dogs: 0.5}
+    data: {path: both.jsonl}
+    prompt: "{q}"
+    completion: "{a}"
+"""
+
+
+@pytest.fixture
+def blended(config: Path) -> Path:
+    rows: list[dict[str, object]] = [
+        {"q": f"cat and dog number {i}", "a": f"cat{i % 3} dog{i % 3}"} for i in range(40)
+    ]
+    rows[3]["skills"] = {"cats": 0.9, "dogs": 0.1}
+    (config.parent / "both.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config.write_text(YAML + BLENDS)
+    return config
+
+
+def test_skills_learn_a_blend_of_the_yaml_and_the_gate_learns_to_call_for_it(
+    blended: Path,
+) -> None:
+    result = train(blended)
+    assert set(result["blends"]) == {"both"}
+    assert result["blends"]["both"]["n"] == 4
+    assert set(json.loads((Path(result["training"]) / "losses.json").read_text())) == {
+        "cats", "dogs", "both",
+    }  # fmt: skip
+    stored = Library.open(result["library"]).gate()
+    assert stored is not None
+    assert len(stored[0]["memory.several"]) > 0
+    render.train(result)
+
+
+def test_one_skill_is_trained_anew_beside_a_frozen_partner(blended: Path) -> None:
+    train(blended)
+    library = Library.open(blended.parent / "library")
+    dogs = (library.skills["dogs"].path / "adapter_model.safetensors").read_bytes()
+    result = train(blended, skills=["cats"])
+    assert set(result["blends"]) == {"both"}
+    library = Library.open(blended.parent / "library")
+    assert (library.skills["dogs"].path / "adapter_model.safetensors").read_bytes() == dogs
+
+
+def test_a_blend_waits_for_its_skills(blended: Path, caplog: pytest.LogCaptureFixture) -> None:
+    result = train(blended, skills=["cats"])
+    assert not result["blends"]
+    assert "until there is a skill dogs" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (("both:", "cats:"), ConfigError, "name of a skill"),
+        (("{cats: 0.5, dogs: 0.5}", "{x: 0.5, y: 0.5}"), ConfigError, "none of which is a skill"),
+        (("{cats: 0.5, dogs: 0.5}", "{cats: 0.5}"), ConfigError, "skills"),
+        (("{cats: 0.5, dogs: 0.5}", "{cats: 0.5, dogs: -1.0}"), ConfigError, "dogs"),
+        (("max_steps: 4", "together: false, max_steps: 4"), ConfigError, "together"),
+        (("both.jsonl", "none.jsonl"), DataError, "no such file"),
+    ],
+)
+def test_a_blend_that_cannot_be_is_said_before_anything_is_written(
+    blended: Path, change: tuple[str, str], error: type[Exception], said: str
+) -> None:
+    text = blended.read_text()
+    head, blends = text.split("blends:")
+    blends = blends.replace(*change)
+    blended.write_text(head.replace(*change) + "blends:" + blends if "max" in change[0]
+                       else head + "blends:" + blends)  # fmt: skip
+    with pytest.raises(error, match=said):
+        train(blended)
+    assert not (blended.parent / "library").exists()
+
+
+def test_a_row_whose_skills_are_not_those_of_the_blend_is_refused(blended: Path) -> None:
+    row = {"q": "cat and dog", "a": "cat dog", "skills": {"birds": 1.0}}
+    (blended.parent / "both.jsonl").write_text("\n".join([json.dumps(row)] * 4))
+    with pytest.raises(DataError, match="no mix of the blend's skills"):
+        train(blended)
+
+
 def test_what_cannot_be_trained_is_said_before_anything_is_written(config: Path) -> None:
     with pytest.raises(UnknownSkillError, match="did you mean 'cats'"):
         train(config, skills=["cat"])

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from loramix.library import Library as Library
     from loramix.library import Skill as Skill
     from loramix.library import SkillCard as SkillCard
+    from loramix.merge import merge_adapters as merge_adapters
     from loramix.mix import Mix as Mix
     from loramix.mix import Policy as Policy
     from loramix.mixed import MixedModel as MixedModel
@@ -56,6 +57,7 @@ _HOMES = {
     "loramix.gate": ("make_router", "route"),
     "loramix.generate": ("Completion", "Sampling"),
     "loramix.library": ("Library", "Skill", "SkillCard"),
+    "loramix.merge": ("merge_adapters",),
     "loramix.mix": ("Mix", "Policy"),
     "loramix.mixed": ("MixedModel",),
     "loramix.train": ("SkillJob", "TrainResult", "train_skills"),

@@ -13,8 +13,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from loramix import __version__, console, render
-from loramix.commands.options import SAMPLING, SamplingOptions, with_sampling
+from loramix import __version__, cli_measure, cli_merge, console, render
+from loramix.commands.options import (
+    SAMPLING,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    LibraryOption,
+    MixOption,
+    PolicyOption,
+    PromptArgument,
+    RouterOption,
+    SamplingOptions,
+    with_sampling,
+)
 
 
 class _Commands(TyperGroup):
@@ -41,50 +53,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="One frozen language model, many LoRA skills: train, route, blend and measure them.",
 )
-
-LibraryOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--library",
-        "-l",
-        metavar="DIR",
-        help="The library of skills. Without it: the five pocket skills that ship with loramix.",
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-DtypeOption = Annotated[
-    str,
-    typer.Option(
-        help="How the base's weights are held: fp32, bf16, int8 (on a CPU: half of bf16's memory), "
-        "or auto, which goes by its size and this machine."
-    ),
-]
-MixOption = Annotated[
-    str,
-    typer.Option(
-        "--mix",
-        "-m",
-        help="auto (the router decides), base, a skill, or a recipe such as code=0.5,math=0.4.",
-    ),
-]
-RouterOption = Annotated[
-    str | None,
-    typer.Option(
-        help="gate (learned), keywords, centroid, or fixed:RECIPE. Without it: gate. Only where "
-        "the mix is auto."
-    ),
-]
-PolicyOption = Annotated[
-    str | None,
-    typer.Option(
-        help="top1, topk or blend. Without it: what the library was made with. Only where the mix "
-        "is auto."
-    ),
-]
-PromptArgument = Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -200,12 +168,12 @@ def add(
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="The skill to take out.")],
+    name: Annotated[str, typer.Argument(help="The skill, or the mix, to take out.")],
     library: LibraryOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Take a skill out of the library and refit the gate."""
+    """Take a skill out of the library and refit the gate; or take a named mix out."""
     from loramix.commands import library as work
 
     console.report(
@@ -215,7 +183,7 @@ def remove(
 
 @app.command("list")
 def list_skills(library: LibraryOption = None, as_json: JsonOption = False) -> None:
-    """The skills of the library."""
+    """The skills of the library, and the mixes that it keeps under a name."""
     from loramix.commands import library as work
 
     console.report(lambda: work.list_skills(library=library), as_json, render.list_skills)
@@ -223,11 +191,11 @@ def list_skills(library: LibraryOption = None, as_json: JsonOption = False) -> N
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="The skill.")],
+    name: Annotated[str, typer.Argument(help="The skill, or the mix.")],
     library: LibraryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """One skill: its card, its adapter, its scores, where it came from."""
+    """One skill: its card, its adapter, its scores, where it came from; or one named mix."""
     from loramix.commands import library as work
 
     console.report(lambda: work.show(name, library=library), as_json, render.show)
@@ -241,6 +209,9 @@ def route(
     library: LibraryOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    why: Annotated[
+        bool, typer.Option("--why", help="Show which words decided, and examples like it.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """The scores of a prompt and the mix that they give; nothing is generated."""
@@ -255,6 +226,7 @@ def route(
             library=library,
             device=device,
             dtype=dtype,
+            why=why,
         ),
         as_json,
         render.route,
@@ -320,6 +292,11 @@ def chat(
         read=console.read_line,
         write=console.write,
     )
+
+
+app.command("merge")(cli_merge.merge)
+app.command("fit-mix")(cli_measure.fit_mix)
+app.command("eval")(cli_measure.evaluate)
 
 
 @app.command()

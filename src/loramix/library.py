@@ -28,6 +28,7 @@ from loramix.manifest import (
     STAGING,
     Journal,
     Manifest,
+    NamedMix,
     commit,
     discard_staging,
     finish,
@@ -36,6 +37,7 @@ from loramix.manifest import (
     sweep,
     validate_name,
 )
+from loramix.mix import Mix
 from loramix.snapshot import READ_TIMEOUT, Skill, read_snapshot
 from loramix.storage import (
     WriterLock,
@@ -44,7 +46,7 @@ from loramix.storage import (
     sync_tree,
     write_file,
 )
-from loramix.transaction import CARD, README, Transaction, name_taken
+from loramix.transaction import CARD, README, Transaction, check_unused, mix_taken, name_taken
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,6 +118,16 @@ class Library:
         return dict(self._snapshot.skills)
 
     @property
+    def mixes(self) -> dict[str, Mix]:
+        """The mixes that are kept under a name, in the order in which they came."""
+        return {name: named.mix for name, named in self.named_mixes.items()}
+
+    @property
+    def named_mixes(self) -> dict[str, NamedMix]:
+        """The same, with what people want to know about them."""
+        return dict(self._snapshot.manifest.mixes)
+
+    @property
     def generation(self) -> int:
         """Goes up by one with each change."""
         return self._snapshot.manifest.generation
@@ -140,15 +152,28 @@ class Library:
         try:
             return self._snapshot.skills[name]
         except KeyError:
-            raise self._unknown(name) from None
+            raise self.unknown(name) from None
 
     def check_listed(self, name: str) -> None:
         """Raises UnknownSkillError unless the library lists a skill of that name, whole or not."""
         if name not in self._snapshot.manifest.skills:
-            raise self._unknown(name)
+            raise self.unknown(name)
 
-    def _unknown(self, name: str) -> UnknownSkillError:
-        known = self._snapshot.skills
+    def check_removable(self, name: str) -> None:
+        """Checks that there is a skill, whole or not, or a mix of that name, and nothing needs it.
+
+        Raises:
+            UnknownSkillError: there is none.
+            LibraryError: a named mix uses the skill.
+        """
+        manifest = self._snapshot.manifest
+        if name not in manifest.skills and name not in manifest.mixes:
+            raise self.unknown(name)
+        check_unused(name, manifest.mixes)
+
+    def unknown(self, name: str) -> UnknownSkillError:
+        """What is said about a skill that is not there."""
+        known = [*self._snapshot.skills, *self._snapshot.manifest.mixes]
         return UnknownSkillError(
             f"The library {self.path} has no skill {name!r}",
             expected=", ".join(known) or "a skill; the library is empty",
@@ -184,7 +209,9 @@ class Library:
             )
 
     def check_free(self, name: str, *, replace: bool = False) -> None:
-        """Raises LibraryError if there is a skill of that name and it is not to be replaced."""
+        """Raises LibraryError if a mix has that name, or a skill that is not to be replaced."""
+        if name in self._snapshot.manifest.mixes:
+            raise mix_taken(name)
         if name in self._snapshot.manifest.skills and not replace:
             raise name_taken(name)
 

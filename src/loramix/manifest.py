@@ -22,10 +22,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from loramix.errors import LibraryError
+from loramix.errors import LibraryError, RecipeError
+from loramix.mix import Mix
 from loramix.storage import make_folder, move, remove_tree, sync_folder, write_file
 
-SCHEMA = 1
+SCHEMA = 2  # the newest that we read; 2 adds named mixes, and is written only where there are any
 MANIFEST = "library.json"
 JOURNAL = ".journal.json"
 STAGING = ".staging-"
@@ -67,6 +68,25 @@ def validate_name(name: str) -> str:
     return name
 
 
+class NamedMix(BaseModel):
+    """A mix that a library keeps under a name.
+
+    Attributes:
+        weights: skill → weight; the skills are those of the library. Empty is the base.
+        description: where it came from, for people.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: dict[str, float]
+    description: str = ""
+
+    @property
+    def mix(self) -> Mix:
+        """As a mix. Raises RecipeError where the weights make none."""
+        return Mix.of(self.weights)
+
+
 class Manifest(BaseModel):
     """What a library holds. Hashes are SHA-256 of the files that no person edits.
 
@@ -77,20 +97,24 @@ class Manifest(BaseModel):
         generation: goes up by one with each change.
         skills: file hashes of each skill, in the order in which the skills came.
         gate: file hashes of the gate, or None if there is no gate.
+        mixes: named mixes, in the order in which they came; none has the name of a skill.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: int = SCHEMA
+    schema_version: int = 1
     base_id: str
     base_fingerprint: str
     generation: int = 0
     skills: dict[str, dict[str, str]] = {}
     gate: dict[str, str] | None = None
+    mixes: dict[str, NamedMix] = {}
 
     def to_bytes(self) -> bytes:
-        """The text of `library.json`."""
-        return (self.model_dump_json(indent=2) + "\n").encode()
+        """The text of `library.json`; without mixes it is one that older versions read too."""
+        kept = self.model_copy(update={"schema_version": 2 if self.mixes else 1})
+        text = kept.model_dump_json(indent=2, exclude=None if self.mixes else {"mixes"})
+        return (text + "\n").encode()
 
 
 class Journal(BaseModel):
@@ -106,7 +130,7 @@ class Journal(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: int = SCHEMA
+    schema_version: int = 1
     staging: str
     generation: int
     place: list[str]
@@ -159,6 +183,14 @@ def read_manifest(root: Path) -> Manifest:
             raise _damaged(path, f"{name} has the files {', '.join(hashes)}")
     if manifest.gate is not None and set(manifest.gate) != set(GATE_FILES):
         raise _damaged(path, f"the gate has the files {', '.join(manifest.gate)}")
+    for name, named in manifest.mixes.items():
+        validate_name(name)
+        if name in manifest.skills or not named.weights.keys() <= manifest.skills.keys():
+            raise _damaged(path, f"the mix {name!r} does not fit the skills")
+        try:
+            _ = named.mix
+        except RecipeError as err:
+            raise _damaged(path, f"the mix {name!r}: {err.what}") from err
     return manifest
 
 

@@ -57,8 +57,13 @@ class Mix:
         object.__setattr__(self, "weights", dict(kept))
 
     @classmethod
-    def parse(cls, recipe: str) -> Mix:
+    def parse(cls, recipe: str, named: Mapping[str, Mix] | None = None) -> Mix:
         """Reads a recipe: `code=0.5,math=0.4`; a bare name has weight 1; `base` is no skill.
+
+        Args:
+            recipe: the text.
+            named: mixes that a library keeps under a name. Each may stand where a skill does, and
+                is spread over its skills: w of it is w times each of its weights.
 
         Raises:
             RecipeError: the text is empty or no recipe, a name comes twice, a weight is negative,
@@ -100,7 +105,13 @@ class Mix:
                     hint=f"write a number with a point, such as {name}=0.5",
                 ) from None
             weights[name] = _check_weight(name, weight, typed=part.strip())
-        return cls(weights)
+        if not named or not named.keys() & weights.keys():
+            return cls(weights)
+        spread: dict[str, float] = {}
+        for name, weight in cls(weights).weights.items():
+            for skill, share in named[name].weights.items() if name in named else [(name, 1.0)]:
+                spread[skill] = spread.get(skill, 0.0) + weight * share
+        return cls(spread)
 
     @classmethod
     def of(cls, weights: Mapping[str, float]) -> Mix:
@@ -158,8 +169,13 @@ def _check_weight(name: str, weight: float, typed: str | None = None) -> float:
     return float(weight)
 
 
-def check_skills(mix: Mix | Iterable[str], known: Iterable[str]) -> None:
+def check_skills(mix: Mix | Iterable[str], known: Iterable[str], mixes: Iterable[str] = ()) -> None:
     """Checks that every skill of `mix` is among `known`.
+
+    Args:
+        mix: a mix, or names of skills.
+        known: the skills that there are.
+        mixes: names of mixes that could have been written instead; only the message needs them.
 
     Raises:
         UnknownSkillError: names the skill and the nearest known one.
@@ -167,10 +183,11 @@ def check_skills(mix: Mix | Iterable[str], known: Iterable[str]) -> None:
     have = list(known)
     for name in mix.weights if isinstance(mix, Mix) else mix:
         if name not in have:
+            choice = [*have, *mixes]
             raise UnknownSkillError(
                 f"There is no skill named {name!r}.",
-                expected=", ".join(sorted(have)) or "no skill is there yet",
-                hint=skill_hint(name, have),
+                expected=", ".join(sorted(choice)) or "no skill is there yet",
+                hint=skill_hint(name, choice),
             )
 
 

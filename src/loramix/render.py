@@ -103,6 +103,15 @@ def train(result: dict[str, Any]) -> None:
             for name, row in result["skills"].items()
         ],
     )
+    if result["blends"]:
+        _table(
+            ("blend", "right together", "95 %", "of"),
+            [
+                (f"{name}: {recipe(row['skills'])}", row["score"],
+                 " to ".join(map(_cell, row["interval"])), row["n"])
+                for name, row in result["blends"].items()
+            ],
+        )  # fmt: skip
     _print(f"library: {result['library']} ({result['seconds']:.0f} s)")
 
 
@@ -136,11 +145,19 @@ def list_skills(result: dict[str, Any]) -> None:
         ("skill", "rank", "description"),
         [(name, row.get("rank"), row.get("description")) for name, row in skills.items()],
     )
+    if result.get("mixes"):
+        _table(
+            ("mix", "weights", "description"),
+            [
+                (name, recipe(row["weights"]), row["description"])
+                for name, row in result["mixes"].items()
+            ],
+        )
 
 
 def show(result: dict[str, Any]) -> None:
     """A skill's card, key by key."""
-    ((name, card),) = result["skills"].items()
+    ((name, card),) = (result.get("skills") or result["mixes"]).items()
     _print(name)
     for key, value in card.items():
         if isinstance(value, Mapping):
@@ -160,6 +177,31 @@ def route(result: dict[str, Any]) -> None:
         _print(f"words for {name}: {', '.join(words)}")
     for sentence in why.get("sentences", ()):
         _print(f"read with attention {sentence['attention']:.2f}: {sentence['text']}")
+    if "attribution" in why:
+        _attribution(why["attribution"])
+
+
+def _attribution(told: Mapping[str, Any]) -> None:
+    """The prompt with its words shaded by their credit, the strongest of them, and examples."""
+    from rich.console import Console
+    from rich.text import Text
+
+    most = max((abs(credit) for _, credit in told["parts"]), default=0.0) or 1.0
+    shaded = Text("\n")
+    for text, credit in told["parts"]:
+        level = round(abs(credit) / most * 3)
+        style = ("", "dim", "", "bold")[level] + (" green" if credit > 0 else " red")
+        shaded.append(text, style if level else "dim")
+    Console(highlight=False).print(shaded)
+    strongest = sorted(told["parts"], key=lambda part: -abs(part[1]))[:6]
+    words = ", ".join(f"{text.strip()} {credit:+.2f}" for text, credit in strongest)
+    _print(
+        f"\n{told['skill']} {told['score']:.2f} = {told['start']:.2f} without any word, and the "
+        f"words' credits, such as {words}"
+    )
+    for name, prompt, cosine in told["nearest"]:
+        shown = " ".join(prompt.split())
+        _print(f"an example of {name} like it ({cosine:.2f}): {shown[:90]}")
 
 
 def generate(result: dict[str, Any]) -> None:
@@ -169,6 +211,95 @@ def generate(result: dict[str, Any]) -> None:
     Console(stderr=True, highlight=False, markup=False).print(
         f"[{recipe(result['mix'])}]", style="dim"
     )
+
+
+def merge(result: dict[str, Any]) -> None:
+    """What was merged how, what each skill keeps, and what it takes."""
+    if result["skills"]:
+        _table(
+            ("skill", "weight", "before", "after", "kept"),
+            [
+                (
+                    name,
+                    weight,
+                    *(result["skills"].get(name, {}).get(key) for key in ("before", "after")),
+                    result["retention"].get(name),
+                )
+                for name, weight in result["weights"].items()
+            ],
+            "Retention",
+        )
+    settings = [f"{key} {result[key]:g}" for key in ("density", "scale") if result[key] is not None]
+    _print(
+        f"{result['method']}, rank {result['rank']}, which holds {result['energy']:.2%} of the "
+        f"merged update; {', '.join(settings)}; weights {result['convention']}"
+    )
+    for key in ("storage", "memory"):
+        before, after = (result[key][when] / 2**20 for when in ("before", "after"))
+        _print(f"{key}: {before:.1f} MiB before, {after:.1f} MiB after")
+    if result["full"]:
+        _print(f"standalone model: {result['full']}")
+    _print(f"expert: {result['path']} ({result['seconds']:.0f} s)")
+    if result["plot"]:
+        _print(f"plot:   {result['plot']}")
+
+
+def fit_mix(result: dict[str, Any]) -> None:
+    """The mix beside every baseline, and whether its gain is more than noise."""
+    found = {**result, "low": result["interval"][0], "high": result["interval"][1]}
+    rows: list[tuple[str, Mapping[str, Any]]] = [("the mix", found), *result["baselines"].items()]
+    _table(
+        ("on held-out examples", result["metric"], "95 %", "nats a token"),
+        [
+            (name, row["score"], f"{row['low']:.3f} to {row['high']:.3f}", row["loss"])
+            for name, row in rows
+        ],
+    )
+    gain = result["gain"]
+    _print(f"mix: {recipe(result['mix'])}  ({result['method']}, {result['evaluations']} mixes)")
+    _print(
+        f"{result['verdict']} over {gain['over']}: {gain['score']:+.3f} "
+        f"({gain['low']:+.3f} to {gain['high']:+.3f}, {result['n']} examples); "
+        f"recommended: {result['recommended']}"
+    )
+    if result["saved"]:
+        _print(f'saved: loramix generate "…" --mix {result["saved"]}')
+
+
+def evaluate(result: dict[str, Any]) -> None:
+    """Tasks, then composites, then what blending did to the skills; each with its interval."""
+    if "tasks" in result:
+        _measured("task", result["tasks"], ("base", "skill", "routed"))
+    if "composites" in result:
+        found: Mapping[str, Any] = result["composites"]
+        systems = [name for name, value in found.items() if not isinstance(value, Mapping)]
+        kinds = {name: row for name, row in found.items() if "n" in _mapping(row)}
+        _measured("both parts right", {**kinds, "all": found}, systems)
+    if "skills" in result:
+        _measured("skill alone", result["skills"], ("before", "after"))
+    if result["plot"]:
+        _print(f"plot: {result['plot']}")
+    _print(f"library: {result['library']} ({result['seconds']:.0f} s)")
+
+
+def _measured(first: str, rows: Mapping[str, Any], systems: Sequence[str]) -> None:
+    """Scores with their 95 % intervals, a system a column; empty columns are left out."""
+    kept = [system for system in systems if any(system in row for row in rows.values())]
+    _table(
+        (first, *kept),
+        [
+            (name, *(
+                None if row.get(system) is None
+                else f"{row[system]:.3f} ({' to '.join(map(_cell, row['intervals'][system]))})"
+                for system in kept
+            ))
+            for name, row in rows.items()
+        ],
+    )  # fmt: skip
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def bench(result: dict[str, Any]) -> None:

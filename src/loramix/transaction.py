@@ -29,11 +29,13 @@ from loramix.manifest import (
     SKILLS,
     Journal,
     Manifest,
+    NamedMix,
     commit,
     discard_staging,
     make_staging,
     validate_name,
 )
+from loramix.mix import Mix, check_skills
 from loramix.storage import (
     file_sha256,
     make_folder,
@@ -67,6 +69,7 @@ class Transaction:
         self._skills: dict[str, dict[str, str]] = dict(manifest.skills)
         self._placed: dict[str, SkillCard] = {}
         self._gate: dict[str, str] | None = None
+        self._mixes = dict(manifest.mixes)
         self._staging = make_staging(root)
 
     @property
@@ -95,6 +98,8 @@ class Transaction:
         from loramix.adapter import write_adapter
 
         validate_name(name)
+        if name in self._mixes:
+            raise mix_taken(name)
         if name in self._skills and not replace:
             raise name_taken(name)
         final = self._root / SKILLS / name
@@ -135,14 +140,40 @@ class Transaction:
             self._skills[name] = {file: file_sha256(folder / file) for file in SKILL_FILES}
         self._placed[name] = full_card
 
+    def set_mix(self, name: str, mix: Mix, description: str = "", *, replace: bool = False) -> None:
+        """Keep a mix under a name, or with `replace` put it in the place of the one of that name.
+
+        Raises:
+            LibraryError: bad or taken name.
+            UnknownSkillError: the mix holds a skill that the library will not.
+        """
+        validate_name(name)
+        if name in self._skills:
+            raise LibraryError(
+                f"The library has a skill {name!r}, so that no mix can be called that",
+                hint="choose another name",
+            )
+        if name in self._mixes and not replace:
+            raise mix_taken(name)
+        check_skills(mix, self._skills)
+        self._mixes[name] = NamedMix(weights=mix.weights, description=description)
+
     def remove(self, name: str) -> None:
-        """Remove a skill. Raises UnknownSkillError if there is none of that name."""
+        """Remove a skill or a named mix.
+
+        Raises:
+            LibraryError: a named mix uses the skill.
+            UnknownSkillError: there is nothing of that name.
+        """
+        if self._mixes.pop(name, None) is not None:
+            return
         if name not in self._skills:
             raise UnknownSkillError(
                 f"The library has no skill {name!r}",
                 expected=", ".join(self._skills) or "a skill; the library is empty",
-                hint=skill_hint(name, self._skills),
+                hint=skill_hint(name, [*self._skills, *self._mixes]),
             )
+        check_unused(name, self._mixes)
         del self._skills[name]
         if self._placed.pop(name, None):
             remove_tree(self._staging / SKILLS / name)
@@ -197,7 +228,7 @@ class Transaction:
                 change is certain and the next one to open the library finishes it.
         """
         drop = [name for name in self._before.skills if name not in self._skills]
-        if not (drop or self._placed or self._gate):
+        if not (drop or self._placed or self._gate or self._mixes != self._before.mixes):
             return
         self._check_features()
         self._check_movable()
@@ -214,6 +245,7 @@ class Transaction:
                 "generation": journal.generation,
                 "skills": self._skills,
                 "gate": self._gate or kept,
+                "mixes": self._mixes,
             }
         )
         commit(self._root, self._staging, journal, manifest)
@@ -262,6 +294,25 @@ def name_taken(name: str) -> LibraryError:
         f"The library already has a skill {name!r}",
         hint="pass --replace (replace=True) to exchange it, or choose another name",
     )
+
+
+def mix_taken(name: str) -> LibraryError:
+    """What is said about a name that a mix has."""
+    return LibraryError(
+        f"The library already has a mix {name!r}",
+        hint=f"choose another name, or take the mix out first: loramix remove {name}",
+    )
+
+
+def check_unused(name: str, mixes: Mapping[str, NamedMix]) -> None:
+    """Raises LibraryError if a named mix holds the skill `name`."""
+    users = [mix for mix, named in mixes.items() if name in named.weights]
+    if users:
+        raise LibraryError(
+            f"The skill {name!r} is used by a mix, which would be another without it",
+            given=", ".join(f"{user} = {mixes[user].mix}" for user in users),
+            hint="take the mix out first: " + "; ".join(f"loramix remove {u}" for u in users),
+        )
 
 
 def check_memory(name: str, memory: Tensor) -> None:

@@ -102,6 +102,8 @@ class Chat:
         elif name == "/skills":
             for skill in self.session.library.skills.values():
                 self.write(f"{skill.name}: {skill.card.description}\n")
+            for name, kept in self.session.library.mixes.items():
+                self.write(f"{name}: the mix {kept}\n")
         elif name == "/clear":
             self.turns = []
             self.write("The conversation is forgotten.\n")

@@ -78,10 +78,11 @@ def add(
             _tell_of_another_base(lora, target)
             prompts = _prompts(examples)
         with phases.phase("refit the gate"), target.edit() as txn:
-            gate, policy = _grown_gate(target, txn, base, name, prompts)
+            description = description or card.description
+            gate, policy = _grown_gate(target, txn, base, name, description, prompts)
             card = card.model_copy(
                 update={
-                    "description": description or card.description,
+                    "description": description,
                     "examples": list(prompts[:SHOWN_EXAMPLES]),
                     "provenance": {
                         **card.provenance,
@@ -97,22 +98,28 @@ def add(
 
 
 def remove(name: str, *, library: Path | None = None, device: str = "auto") -> dict[str, Any]:
-    """Takes a skill out and refits the gate from the memory of the others.
+    """Takes a skill out and refits the gate from the memory of the others; or takes a mix out.
 
     The files of the skill are not needed, so that a damaged one can be taken out.
 
     Returns:
-        {"skills": {name: summary}, "generation", "gate": {"accuracy", "skills"}, "removed",
-        "library"}; `gate.accuracy` is None where there is no gate any more.
+        {"skills": {name: summary}, "mixes", "generation", "gate": {"accuracy", "skills"},
+        "removed", "library"}; `gate.accuracy` is None where there is no gate any more. Without
+        `gate` after a mix, which the gate knows nothing of.
 
     Raises:
-        LibraryError: no library, or the shipped one, which is not changed.
+        LibraryError: no library, the shipped one, which is not changed, or a skill that a named
+            mix holds.
         UnknownSkillError: no such skill.
         StorageError: the disk is full or does not let us write.
     """
     target = _open(library, going=name)
     target.check_editable()
-    target.check_listed(name)
+    target.check_removable(name)
+    if name in target.mixes:
+        with target.edit() as txn:
+            txn.remove(name)
+        return {**_report(target), "removed": name}
     base = None
     if target.gate() is not None and set(target.skills) - {name}:
         from loramix.base import load_base
@@ -132,17 +139,26 @@ def remove(name: str, *, library: Path | None = None, device: str = "auto") -> d
 
 
 def list_skills(*, library: Path | None = None) -> dict[str, Any]:
-    """The skills of a library: {"skills": {name: summary}, "generation", "base", "library"}."""
+    """What a library holds.
+
+    Returns:
+        {"skills": {name: summary}, "mixes": {name: {"weights", "description"}}, "generation",
+        "base", "library"}
+    """
     return _report(_open(library))
 
 
 def show(name: str, *, library: Path | None = None) -> dict[str, Any]:
     """One skill: {"skills": {name: its card, with path and size on disk}, "library"}.
 
+    Of a named mix {"mixes": {name: {"weights", "description"}}, "library"}.
+
     Raises:
-        UnknownSkillError: no such skill.
+        UnknownSkillError: no such skill or mix.
     """
     opened = _open(library)
+    if name in opened.mixes:
+        return {"mixes": {name: _mixes(opened)[name]}, "library": str(opened.path)}
     skill = opened.skill(name)
     card = skill.card.model_dump(exclude={"name", "lora"})
     size = sum(file.stat().st_size for file in skill.path.iterdir() if file.is_file())
@@ -157,10 +173,15 @@ def _open(library: Path | None, going: str | None = None) -> Library:
 def _report(library: Library) -> dict[str, Any]:
     return {
         "skills": {name: _summary(skill) for name, skill in library.skills.items()},
+        "mixes": _mixes(library),
         "generation": library.generation,
         "base": library.base_id,
         "library": str(library.path),
     }
+
+
+def _mixes(library: Library) -> dict[str, dict[str, Any]]:
+    return {name: named.model_dump() for name, named in library.named_mixes.items()}
 
 
 def _summary(skill: Skill) -> dict[str, Any]:
@@ -234,16 +255,27 @@ def _tell_of_another_base(adapter: Adapter, library: Library) -> None:
 
 
 def _grown_gate(
-    library: Library, txn: Transaction, base: Base, name: str, prompts: Sequence[str]
+    library: Library,
+    txn: Transaction,
+    base: Base,
+    name: str,
+    description: str,
+    prompts: Sequence[str],
 ) -> tuple[LearnedGate, Policy]:
-    """The library's gate with one more skill (or one learned anew), and its policy."""
-    from loramix.gate import make_policy, plug_in, read_gate, same_kind
+    """The library's gate with one more skill (or one learned anew), and its policy.
+
+    A gate that reads requests makes more of few examples, and of the description.
+    """
+    from loramix.gate import make_policy, plug_in, prompts_for, read_gate, same_kind
 
     memories = txn.memories(but=name)
     if library.gate() is None:
         gate = _first_gate(library, memories, base, name, prompts)
         return gate, gate.policy
-    gate = plug_in(read_gate(library, base), memories, name, prompts)
+    old = read_gate(library, base)
+    if old.extractor.kind.startswith("request"):
+        prompts = prompts_for(name, description, prompts)
+    gate = plug_in(old, memories, name, prompts)
     return gate, same_kind(make_policy(library), gate.policy)
 
 

@@ -1,14 +1,59 @@
-"""Options that several commands share as one group; they stand here once, with their defaults."""
+"""Options that several commands share; they stand here once, with their help and defaults."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+LibraryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--library",
+        "-l",
+        metavar="DIR",
+        help="The library of skills. Without it: the five pocket skills that ship with loramix.",
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DtypeOption = Annotated[
+    str,
+    typer.Option(
+        help="How the base's weights are held: fp32, bf16, int8 (on a CPU: half of bf16's memory), "
+        "or auto, which goes by its size and this machine."
+    ),
+]
+MixOption = Annotated[
+    str,
+    typer.Option(
+        "--mix",
+        "-m",
+        help="auto (the router decides), base, a skill, a mix that `fit-mix --save` kept, or a "
+        "recipe such as code=0.5,math=0.4.",
+    ),
+]
+RouterOption = Annotated[
+    str | None,
+    typer.Option(
+        help="gate (learned), keywords, centroid, or fixed:RECIPE. Without it: gate. Only where "
+        "the mix is auto."
+    ),
+]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="top1, topk or blend. Without it: what the library was made with. Only where the mix "
+        "is auto."
+    ),
+]
+PromptArgument = Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.")]
 MaxTokensOption = Annotated[int, typer.Option(min=1, help="The most tokens to write.")]
 TemperatureOption = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
 TopPOption = Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus sampling.")]

@@ -46,7 +46,7 @@ class Session:
 
     Args:
         library: its folder; None is the one that ships with the package.
-        mix: `auto`, `base`, a skill, or a recipe.
+        mix: `auto`, `base`, a skill, a mix that the library keeps under a name, or a recipe.
         router: which router decides where the mix is `auto`; None is the gate.
         policy: how its scores become a mix; None is what the library was made with.
         device, dtype: see `load_base`.
@@ -85,7 +85,7 @@ class Session:
         if router is not None:
             from loramix.gate import check_router
 
-            check_router(router, self.library.skills)
+            check_router(router, self.library.skills, self.library.mixes)
         if policy is not None:
             _ = self.policy
 
@@ -93,8 +93,9 @@ class Session:
         """The mix that a recipe names; None for `auto`."""
         if recipe.strip() == AUTO:
             return None
-        mix = Mix.parse(recipe)
-        check_skills(mix, self.library.skills)
+        mixes = self.library.mixes
+        mix = Mix.parse(recipe, mixes)
+        check_skills(mix, self.library.skills, mixes)
         return mix
 
     @cached_property

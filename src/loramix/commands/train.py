@@ -31,7 +31,8 @@ def train(
 
     Returns:
         `skills.NAME` with `base`, `skill` and `routed` scores, `gain` over the base with its 95 %
-        interval, `dev_loss`, `steps`, `tokens`, `seconds`; `gate.accuracy`; `library`,
+        interval, `dev_loss`, `steps`, `tokens`, `seconds`; `blends.NAME` with the `score` of its
+        held-out rows under its mix, `interval` and `n`; `gate.accuracy`; `library`,
         `generation`, `training` (the folder of the loss curves), `seconds`, `peak_rss_mb`.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,17 @@ from typing import Any
 from loramix import __version__
 from loramix.answers import score_answers
 from loramix.base import Base, load_base
+from loramix.commands.blending import Blend, read_blends, score_blends
 from loramix.config import Config
 from loramix.data import DataSource, Example
 from loramix.data.load import load_examples, load_train_dev
 from loramix.errors import ConfigError
-from loramix.evaluate import TestSet, difference_of, evaluate_skills, mixed_model
+from loramix.evaluate import Answers, TestSet, difference_of, evaluate_skills, mixed_model
 from loramix.gate import (
     FeatureExtractor,
     LearnedGate,
     RoutedExample,
+    kinds_of,
     learn_gate,
     make_policy,
     plug_in,
@@ -66,32 +69,43 @@ def train_library(
             FeatureExtractor(base, settings.gate.features)  # a kind that does not exist: said now
         with phases.phase("read the data"):
             found = {name: _read(settings, name) for name in names}
+            others = {} if old is None else dict(old.skills)
+            blends = read_blends(settings, names, others)
         training = folder.with_name(f"{folder.name}-training")
         with phases.phase("train") as step:
             jobs = [skill.job for skill in found.values()]
+            partners = {name for blend in blends for name in blend.skills} - set(names)
             trained = train_skills(
-                base, jobs, settings.train, training, progress=_told(step, settings, len(jobs))
+                base,
+                jobs,
+                settings.train,
+                training,
+                progress=_told(step, settings, len(jobs)),
+                blends=[blend.job for blend in blends],
+                frozen={name: others[name].adapter(base.model) for name in partners},
             )
         with phases.phase("learn the gate"):
-            gate = _learn_gate(base, old, settings, found)
+            gate = _learn_gate(base, old, settings, found, blends)
             grown = old is not None and set(old.skills) - set(found)
             stated = "policy" in settings.gate.model_fields_set or not grown
             policy = settings.gate.make_policy(gate.policy)
             if old is not None and not stated:
                 policy = same_kind(make_policy(old), gate.policy)
         with phases.phase("score the skills") as step:
-            others = {} if old is None else dict(old.skills)
             adapters = {name: other.adapter(base.model) for name, other in others.items()}
             adapters |= {name: result.adapter for name, result in trained.items()}
+            answers = Answers(base, mixed_model(base, adapters))
             scores = evaluate_skills(
                 base,
-                mixed_model(base, adapters),
+                answers.mixed,
                 {name: skill.test for name, skill in found.items()},
                 seed=settings.train.seed,
                 router=gate,
                 policy=policy,
+                answers=answers,
                 progress=lambda note, done, total: step(done, total, note),
             )
+            together = score_blends(answers, blends, settings.train.seed)
         with phases.phase("write the library"):
             target = old or Library.create(folder, base.id, base.fingerprint)
             with target.edit() as txn:
@@ -105,6 +119,7 @@ def train_library(
             name: _report(result, scores[name], found[name], settings.train.seed)
             for name, result in trained.items()
         },
+        "blends": together,
         "gate": {"accuracy": gate.accuracy, "skills": list(gate.skills)},
         "library": str(folder),
         "generation": target.generation,
@@ -120,6 +135,8 @@ def _open(folder: Path, base: Base, names: Sequence[str], settings: Config) -> L
     if library is None:
         return None
     library.check_base(base)
+    for name in names:
+        library.check_free(name, replace=True)  # a mix may have the name
     if set(library.skills) - set(names):
         # It knows the other skills, so it stays, and with it its kind of features.
         gate, asked = read_gate(library, base), settings.gate.features
@@ -165,7 +182,11 @@ def _by_metric(examples: Sequence[Example], metric: str, length: int) -> TestSet
 
 
 def _learn_gate(
-    base: Base, old: Library | None, settings: Config, found: Mapping[str, _Skill]
+    base: Base,
+    old: Library | None,
+    settings: Config,
+    found: Mapping[str, _Skill],
+    blends: Sequence[Blend],
 ) -> LearnedGate:
     """A gate for all skills that the library will have."""
     rng = random.Random(settings.gate.seed)
@@ -179,22 +200,44 @@ def _learn_gate(
         for name, texts in prompts.items():
             gate = plug_in(gate, memories, name, texts)
             memories = gate.memories
-        return gate
+        several = [e for blend in blends for e in blend.routed(GATE_PROMPTS, settings.gate.seed)]
+        return gate.refit(memories, several=several) if several else gate
     return learn_gate(
         base,
-        _gate_examples(settings, prompts, rng),
+        _gate_examples(settings, prompts, blends, rng),
         tuple(found),
         features=settings.gate.features,
         seed=settings.gate.seed,
         memory=settings.gate.memory,
         temperature=settings.gate.temperature,
+        requests=_requests(settings, found),
     )
 
 
+def _requests(settings: Config, found: Mapping[str, _Skill]) -> dict[str, str]:
+    """skill → kind of the phrasing bank, for skills whose data are texts without a request.
+
+    Prompts that hold a request already would get a second, strange one around them; so builtin
+    tasks, and templates with words of their own, are left out.
+    """
+    if not settings.gate.features.startswith("request"):
+        return {}
+    bare = {
+        name: settings.skills[name].description
+        for name in found
+        if settings.skills[name].data.builtin is None
+        and re.fullmatch(r"\s*\{[^{}]*\}\s*", settings.skills[name].prompt)
+    }
+    return kinds_of(bare)
+
+
 def _gate_examples(
-    settings: Config, prompts: Mapping[str, Sequence[str]], rng: random.Random
+    settings: Config,
+    prompts: Mapping[str, Sequence[str]],
+    blends: Sequence[Blend],
+    rng: random.Random,
 ) -> list[RoutedExample]:
-    """Prompts of each skill, of none, and, where builtin tasks are trained, of two at once."""
+    """Prompts of each skill, of none, and of two at once: of blends, and of builtin tasks."""
     examples = [RoutedExample(text, {name: 1.0}) for name, some in prompts.items() for text in some]
     count = max(len(some) for some in prompts.values())
     known = {text for some in prompts.values() for text in some}
@@ -206,6 +249,8 @@ def _gate_examples(
         for example in composite.examples("train", count // len(pairs), settings.gate.seed):
             weights = {skill_of[task]: share for task, share in example.meta["skills"].items()}
             examples.append(RoutedExample(example.prompt, weights))
+    for blend in blends:
+        examples += blend.routed(count, settings.gate.seed)
     rng.shuffle(examples)
     return examples
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from loramix.config.load import load_config
 from loramix.config.models import (
+    BlendConfig,
     Config,
     EvaluationConfig,
     GateConfig,
@@ -20,6 +21,7 @@ from loramix.config.models import (
 from loramix.config.template import template_yaml
 
 __all__ = [
+    "BlendConfig",
     "Config",
     "EvaluationConfig",
     "GateConfig",

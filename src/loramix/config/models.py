@@ -39,7 +39,15 @@ def _skill_name(name: str) -> str:
         raise ValueError(f"{error.what}; use {error.expected}") from error
 
 
+def _template(template: str) -> str:
+    if not template_columns(template):
+        raise ValueError(f"the template {template!r} shows no column; write {{column}} in it")
+    return template
+
+
 SkillName = Annotated[str, AfterValidator(_skill_name)]
+Template = Annotated[str, AfterValidator(_template)]
+Metric = Literal["auto", "exact", "f1", "rouge_l", "number"]
 
 
 class _Part(BaseModel):
@@ -69,14 +77,14 @@ class SkillConfig(_Part):
     dev: DataSource | None = Field(
         default=None, description="held-out rows; without it a part of `data` is held out"
     )
-    prompt: str = Field(
+    prompt: Template = Field(
         default=PROMPT, description="template over the columns: {question}, {answers[0]}"
     )
-    completion: str = Field(default=COMPLETION, description="template of what to answer")
+    completion: Template = Field(default=COMPLETION, description="template of what to answer")
     lora: LoraSettings = Field(
         default=LoraSettings.model_validate({}), description="the shape of the LoRA"
     )
-    metric: Literal["auto", "exact", "f1", "rouge_l", "number"] = Field(
+    metric: Metric = Field(
         default="auto",
         description="how answers are scored: exact text, f1 over words, rouge_l, the last number; "
         "auto: a builtin task's own score, else exact",
@@ -85,12 +93,26 @@ class SkillConfig(_Part):
         default=None, description="settings of `train` for this skill only (together: false)"
     )
 
-    @field_validator("prompt", "completion")
-    @classmethod
-    def _template(cls, template: str) -> str:
-        if not template_columns(template):
-            raise ValueError(f"the template {template!r} shows no column; write {{column}} in it")
-        return template
+
+class BlendConfig(_Part):
+    """A blend: rows whose answers need several skills at once, which learn them together."""
+
+    skills: dict[SkillName, Annotated[Float, Field(gt=0)]] = Field(
+        min_length=2,
+        description="skill → weight; those that are not trained now come from the library and "
+        "stay as they are",
+    )
+    data: DataSource = Field(
+        description="as of a skill; or {builtin: summary_and_tone}, code_and_math, computed_answer"
+    )
+    dev: DataSource | None = Field(
+        default=None, description="held-out rows; without it a part of `data` is held out"
+    )
+    prompt: Template = Field(default=PROMPT, description="template over the columns")
+    completion: Template = Field(default=COMPLETION, description="template of what to answer")
+    metric: Metric = Field(
+        default="auto", description="as of a skill; auto: the parts of a builtin one, else exact"
+    )
 
 
 class GateConfig(_Part):
@@ -198,6 +220,9 @@ class Config(_Part):
         description="the folder that receives the skills; relative to this file",
     )
     skills: dict[SkillName, SkillConfig] = Field(min_length=1, description="name → skill")
+    blends: dict[SkillName, BlendConfig] = Field(
+        default_factory=dict, description="name → what skills learn to do together"
+    )
     gate: GateConfig = Field(default_factory=GateConfig, description="the learned router")
     train: TrainConfig = Field(default_factory=TrainConfig, description="how skills are trained")
     evaluation: EvaluationConfig = Field(
@@ -229,6 +254,22 @@ class Config(_Part):
             raise ValueError(
                 f"skills.{own[0]}.train cannot hold in one run with other skills; "
                 "set train.together to false, or remove it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _blends_of_skills(self) -> Config:
+        for name, blend in self.blends.items():
+            if name in self.skills:
+                raise ValueError(f"blends.{name} has the name of a skill; give it another")
+            if not blend.skills.keys() & self.skills.keys():
+                raise ValueError(
+                    f"blends.{name} blends {', '.join(blend.skills)}, none of which is a skill "
+                    f"of this file ({', '.join(self.skills)})"
+                )
+        if self.blends and not self.train.together:
+            raise ValueError(
+                "blends are learned in one run: set train.together to true, or remove them"
             )
         return self
 

@@ -37,6 +37,18 @@ skills:
   #   lora: {r: 16, alpha: 32, target_modules: [q_proj, v_proj]}
 """
 
+_BLENDS = """\
+# Requests that need several skills at once. A blend of skills that never saw such a request
+# answers half of it; from a few hundred rows they learn to work together.
+# Write them under `blends`, such as
+#   summary_and_tone:
+#     skills: {summarization: 0.5, sentiment: 0.5}   # a row's own column `skills` wins
+#     data: {path: data/both.jsonl}                  # or {builtin: summary_and_tone}
+#     prompt: "{text}"
+#     completion: "{summary} Tone: {tone}"
+blends: {}
+"""
+
 
 def template_yaml() -> str:
     """A YAML that `load_config` accepts, with every key explained."""
@@ -59,6 +71,7 @@ def template_yaml() -> str:
                 )
             ),
             _SKILLS,
+            _BLENDS,
             *_section("train", TrainConfig),
             "",
             *_section("gate", GateConfig),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from loramix.data.example import Example
@@ -31,10 +31,13 @@ class TokenRow:
     Attributes:
         input_ids: T token ids, prompt and completion.
         labels: T token ids to learn, IGNORED on the prompt.
+        mix: skill → weight, where several skills learn it together; None: the skill whose row
+            it is.
     """
 
     input_ids: list[int]
     labels: list[int]
+    mix: Mapping[str, float] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -86,7 +89,7 @@ def encode_examples(
     """
     if not examples:
         raise DataError(f"{name or 'data'}: no examples to encode")
-    rows = [TokenRow(*encode(example)) for example in examples]
+    rows = [TokenRow(*encode(example), example.mix) for example in examples]
     fitting = [row for row in rows if len(row) <= max_length]
     lengths = sorted(map(len, rows))
     result = TokenRows(fitting, max_length, len(rows) - len(fitting), lengths[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,10 @@ class Example:
 
     `meta` is free: a builtin task's answer to score against, tests and template id; or all the
     columns of the row that the example came from. It takes no part in the hash, so examples can
-    stand in sets.
+    stand in sets. `mix` is set where the completion needs several skills at once: skill → weight.
     """
 
     prompt: str
     completion: str
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
+    mix: Mapping[str, float] | None = field(default=None, hash=False)

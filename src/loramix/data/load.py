@@ -135,14 +135,16 @@ def _rows(source: DataSource, split: str, limit: int | None, seed: int) -> Itera
 
 def _builtin_rows(name: str, split: str, limit: int | None, seed: int) -> Iterator[Row]:
     # The tasks make Examples, so they import this package: they are looked up when asked for.
-    from loramix.pocket.tasks import TASKS
+    from loramix.pocket.tasks import COMPOSITES, TASKS
+    from loramix.pocket.tasks.task import Composite, Task
     from loramix.pocket.words import Split
 
-    if name not in TASKS:
-        near = nearest(name, TASKS)
+    tasks: dict[str, Task | Composite] = {**TASKS, **COMPOSITES}
+    if name not in tasks:
+        near = nearest(name, tasks)
         raise DataError(
             f"No builtin task '{name}'",
-            given=f"tasks {', '.join(TASKS)}",
+            given=f"tasks {', '.join(tasks)}",
             expected=None if near is None else f"perhaps '{near}'",
             hint="name one of them, or give a `path`",
         )
@@ -151,7 +153,7 @@ def _builtin_rows(name: str, split: str, limit: int | None, seed: int) -> Iterat
             f"Builtin task {name}: no split '{split}'", expected=", ".join(get_args(Split))
         )
     try:
-        examples = TASKS[name].examples(cast(Split, split), limit or BUILTIN_ROWS, seed)
+        examples = tasks[name].examples(cast(Split, split), limit or BUILTIN_ROWS, seed)
     except ValueError as error:
         raise DataError(str(error), hint="give a smaller `limit`") from error
     for number, example in enumerate(examples, start=1):

@@ -115,7 +115,7 @@ class Engine:
                 given=f"n={request.n}, deadline={request.deadline}",
                 expected="n of at least 1, a deadline above 0 seconds",
             )
-        mix = _parse(request.mix)
+        mix = _parse(request.mix, self.library)
         resolved = None if mix is None else self._residents.resolve(mix)
         if mix is None and not self._mixer.able:
             raise UsageError(
@@ -283,11 +283,13 @@ class Engine:
             self._pool.submit(read).add_done_callback(lambda _: self._wake.set())
 
 
-def _parse(mix: Mix | str) -> Mix | None:
-    """The mix; None for `auto`."""
+def _parse(mix: Mix | str, library: Library | None) -> Mix | None:
+    """The mix, which may be one that the library keeps under a name; None for `auto`."""
     if isinstance(mix, Mix):
         return mix
-    return None if mix.strip() == AUTO else Mix.parse(mix)
+    if mix.strip() == AUTO:
+        return None
+    return Mix.parse(mix, None if library is None else library.mixes)
 
 
 def _quarter_of_free_memory(device: torch.device) -> int:

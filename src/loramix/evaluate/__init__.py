@@ -1,31 +1,37 @@
 """Scores of base, skills and routed whole; how well a router routes; bars; report.html.
 
-skills.py    base, skill and routed on held-out examples
-routing.py   a router's accuracy, calibration, none of these, two at once
-metrics.py   means with bootstrap intervals, classification figures
-bars.py      what has to be reached, next to what was
-plots.py     inline SVG that follows the page's colours
-page.py      the page's template and style
-report.py    one HTML file with all of it
+skills.py      base, skill and routed on held-out examples
+composites.py  requests that need two skills, answered in five ways
+routing.py     a router's accuracy, calibration, none of these, two at once
+metrics.py     means with bootstrap intervals, classification figures
+bars.py        what has to be reached, next to what was
+plots.py       inline SVG that follows the page's colours
+page.py        the page's template and style
+report.py      one HTML file with all of it
 """
 
 from __future__ import annotations
 
 from loramix.evaluate.bars import Bar, bar, bar_between
+from loramix.evaluate.composites import COMPOSITE_SYSTEMS, both_right, evaluate_composites
 from loramix.evaluate.metrics import Score, difference_of, ece, score_of
 from loramix.evaluate.report import write_report
 from loramix.evaluate.routing import evaluate_router, joint_score, top_two_share
-from loramix.evaluate.skills import Answers, TestSet, evaluate_skills, mixed_model
+from loramix.evaluate.skills import Answers, ScoreMany, TestSet, evaluate_skills, mixed_model
 
 __all__ = [
+    "COMPOSITE_SYSTEMS",
     "Answers",
     "Bar",
     "Score",
+    "ScoreMany",
     "TestSet",
     "bar",
     "bar_between",
+    "both_right",
     "difference_of",
     "ece",
+    "evaluate_composites",
     "evaluate_router",
     "evaluate_skills",
     "joint_score",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STYLE = """
+COLORS = """
 :root {
   color-scheme: light dark;
   --paper: #fbfbf9; --card: #ffffff; --ink: #1d2126; --muted: #687078; --line: #e3e4e0;
@@ -18,6 +18,10 @@ STYLE = """
     --series-5: #a48df0; --series-6: #98a1aa;
   }
 }
+"""
+STYLE = (
+    COLORS
+    + """\
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
@@ -65,6 +69,7 @@ td.n, th.n { text-align: right; }
 code { font: .88em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 footer { margin-top: 3rem; color: var(--muted); font-size: .85rem; }
 """
+)
 
 TEMPLATE = """<!doctype html>
 <html lang="en">

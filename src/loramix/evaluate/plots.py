@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec
@@ -24,6 +25,7 @@ _CSS = {
     "#0a0b06": "--second",
     **{color: f"--series-{number}" for number, color in enumerate(SERIES, 1)},
 }
+# those of the page, for a plot without one
 _STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -93,6 +95,63 @@ def score_bars(skills: Mapping[str, Mapping[str, Any]], bar: float | None = None
     axes.set_ylim(0, 1.02)
     axes.grid(axis="y")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(systems))
+    return _svg(figure, "scores")
+
+
+@_styled
+def retention_bars(skills: Mapping[str, Mapping[str, Any]]) -> str:
+    """Scores before and after a merge, grouped by skill, with the share that is kept.
+
+    Args:
+        skills: skill → `before`, `after`, and `interval` (low, high) of the latter.
+    """
+    figure, axes = _figure(7.6, 3.0)
+    for x, row in enumerate(skills.values()):
+        for shift, key, system in ((-0.2, "before", "base"), (0.2, "after", "skill")):
+            label = key if x == 0 else None
+            axes.bar(x + shift, row[key], 0.36, color=SYSTEM_COLORS[system], label=label)
+            text = f"{row[key]:.2f}"
+            axes.text(x + shift, -0.03, text, ha="center", va="top", size=8, color=MUTED)
+        axes.plot([x + 0.2] * 2, row["interval"], color=INK, linewidth=1.2)
+    axes.set_xticks(range(len(skills)), list(skills), color=INK)
+    axes.tick_params(axis="x", pad=16)
+    axes.set_ylim(0, 1.02)
+    axes.grid(axis="y")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
+    return _svg(figure, "retention")
+
+
+@_styled
+def grouped_bars(rows: Mapping[str, Mapping[str, Any]], systems: Sequence[str]) -> str:
+    """Scores of any systems, grouped by task, with their intervals.
+
+    Args:
+        rows: task → system → score; `intervals` → system → (low, high) where known.
+        systems: in the order of their bars; `base` is grey, and those without a score are left out.
+    """
+    shown = [s for s in ("base", *systems) if any(row.get(s) is not None for row in rows.values())]
+    shown = list(dict.fromkeys(shown))
+    colors = dict(zip([s for s in shown if s != "base"], itertools.cycle(SERIES), strict=False))
+    colors["base"] = SYSTEM_COLORS["base"]
+    figure, axes = _figure(max(4.0, 1.4 + 0.38 * len(rows) * len(shown)), 3.2)
+    width = 0.86 / max(len(shown), 1)
+    named = set()
+    for x, row in enumerate(rows.values()):
+        for place, system in enumerate(shown):
+            if row.get(system) is None:
+                continue
+            at, value = x + (place - (len(shown) - 1) / 2) * width, row[system]
+            label = None if system in named else system
+            named.add(system)
+            axes.bar(at, value, width * 0.9, color=colors[system], label=label)
+            axes.text(at, -0.03, f"{value:.2f}", ha="center", va="top", size=7, color=MUTED)
+            low, high = row.get("intervals", {}).get(system, (value, value))
+            axes.plot([at] * 2, [low, high], color=INK, linewidth=1.2)
+    axes.set_xticks(range(len(rows)), list(rows), color=INK)
+    axes.tick_params(axis="x", pad=16)
+    axes.set_ylim(0, 1.02)
+    axes.grid(axis="y")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(shown))
     return _svg(figure, "scores")
 
 
@@ -190,6 +249,14 @@ def phase_bars(phases: Mapping[str, float]) -> str:
     axes.set_xticks([])
     axes.spines[:].set_visible(False)
     return _svg(figure, "phases")
+
+
+def standalone(svg: str) -> str:
+    """A plot as a file of its own, in the page's light colours: many viewers know no variables."""
+    from loramix.evaluate.page import COLORS
+
+    light = dict(re.findall(r"(--[\w-]+): (#\w+)", COLORS.partition("@media")[0]))
+    return re.sub(r"var\((--[\w-]+)\)", lambda found: light[found[1]], svg)
 
 
 def _square(x: int, y: int, color: str, alpha: float) -> Any:

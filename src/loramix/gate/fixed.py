@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -19,6 +19,7 @@ class FixedRouter(Router):
     Args:
         skills: the skills of the library.
         mix: a mix, or its recipe; its shares are the scores.
+        named: mixes that a recipe may name.
 
     Raises:
         RecipeError: the recipe does not parse.
@@ -27,10 +28,15 @@ class FixedRouter(Router):
 
     name: ClassVar[str] = "fixed"
 
-    def __init__(self, skills: Sequence[str], mix: Mix | str = "base") -> None:
+    def __init__(
+        self,
+        skills: Sequence[str],
+        mix: Mix | str = "base",
+        named: Mapping[str, Mix] | None = None,
+    ) -> None:
         self.skills = tuple(skills)
-        self.mix = Mix.parse(mix) if isinstance(mix, str) else mix
-        check_skills(self.mix, self.skills)
+        self.mix = Mix.parse(mix, named) if isinstance(mix, str) else mix
+        check_skills(self.mix, self.skills, named or ())
 
     def fit(self, prompts: Sequence[str], targets: Tensor) -> Self:
         """Checks what it is given, and learns nothing; see `Router.fit`."""

@@ -20,7 +20,7 @@ from loramix.gate.features import FeatureExtractor
 from loramix.gate.keywords import KeywordRouter
 from loramix.gate.memory import HELD_OUT, Rows, held_out, join, pick
 from loramix.gate.network import GateNetwork, fit_network, logits_of
-from loramix.gate.router import Router, check_fit
+from loramix.gate.router import RoutedExample, Router, check_fit, targets_of
 from loramix.mix import BASE, Policy
 
 FORMAT = 1
@@ -105,6 +105,7 @@ class LearnedGate(Router):
         memories: Mapping[str, Tensor],
         prompts: Mapping[str, Sequence[str]] | None = None,
         none: Tensor | None = None,
+        several: Sequence[RoutedExample] = (),
     ) -> LearnedGate:
         """A gate for the skills of `memories`, fitted on their features alone.
 
@@ -114,6 +115,7 @@ class LearnedGate(Router):
             memories: skill → features [N, F] of its prompts, in the order of the new columns.
             prompts: prompts of new skills, for the keyword router.
             none: features [N, F] of prompts of no skill, in place of this gate's.
+            several: more prompts that need several skills; at most `memory` are remembered.
 
         Raises:
             DataError: there is no skill, or features of another width.
@@ -130,6 +132,11 @@ class LearnedGate(Router):
         new.memories = {name: kept.half() for name, kept in memories.items()}
         new.none = self.none if none is None else none
         new.several = self.several.with_columns(self.skills, new.skills)
+        if several:
+            texts = [example.prompt for example in several][: self.memory]
+            shares = targets_of(several, new.skills)[: self.memory]
+            more = Rows(self.extractor.features(texts).half(), shares)
+            new.several = join([new.several, more])
         columns = len(new.skills) + 1
         groups = [Rows.of(kept, i, columns) for i, kept in enumerate(new.memories.values())]
         groups += [Rows.of(new.none, columns - 1, columns), new.several]

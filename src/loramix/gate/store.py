@@ -18,7 +18,7 @@ from loramix.gate.keywords import KeywordRouter
 from loramix.gate.learned import MEMORY, LearnedGate, check_format, policy_from_dict
 from loramix.gate.phrasings import crossed
 from loramix.gate.router import RoutedExample, Router, targets_of
-from loramix.mix import Policy, PolicyKind
+from loramix.mix import Mix, Policy, PolicyKind
 
 CROSSED = 400
 ALIKE = 0.7  # cosine from which a prompt of no skill asks for what a new skill does
@@ -166,7 +166,7 @@ def _centroid(base: Base, library: Library, _argument: str) -> Router:
 
 
 def _fixed(_base: Base, library: Library, argument: str) -> Router:
-    return FixedRouter(tuple(library.skills), argument)
+    return FixedRouter(tuple(library.skills), argument, library.mixes)
 
 
 ROUTERS: dict[str, Callable[[Base, Library, str], Router]] = {
@@ -178,12 +178,15 @@ ROUTERS: dict[str, Callable[[Base, Library, str], Router]] = {
 """Routers by name: each is made from a base, a library and what follows the colon."""
 
 
-def check_router(name: str, skills: Collection[str]) -> None:
+def check_router(
+    name: str, skills: Collection[str], mixes: Mapping[str, Mix] | None = None
+) -> None:
     """Checks the name of a router, before there is a base to make it from.
 
     Args:
         name: see `make_router`.
         skills: those of the library.
+        mixes: those that it keeps under a name.
 
     Raises:
         ConfigError: there is no such router.
@@ -201,7 +204,7 @@ def check_router(name: str, skills: Collection[str]) -> None:
             else "name one of them, or leave it out for the gate",
         )
     if kind == FixedRouter.name:
-        FixedRouter(tuple(skills), argument)
+        FixedRouter(tuple(skills), argument, mixes)
 
 
 def make_router(name: str, *, base: Base, library: Library) -> Router:
@@ -216,7 +219,7 @@ def make_router(name: str, *, base: Base, library: Library) -> Router:
         ConfigError, RecipeError, UnknownSkillError: see `check_router`.
         LibraryError: the library has no gate.
     """
-    check_router(name, library.skills)
+    check_router(name, library.skills, library.mixes)
     kind, _, argument = name.partition(":")
     return ROUTERS[kind](base, library, argument)
 

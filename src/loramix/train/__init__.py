@@ -4,6 +4,7 @@ results = train_skills(base, [SkillJob("math", train, dev)], TrainConfig(), "run
 results["math"].adapter
 
 jobs.py        what is trained, and what comes out
+mixes.py       mixes for rows that several skills learn together
 schedule.py    which rows stand in which step
 batches.py     rows of all skills → passes of like length
 module.py      the mixed forward and the completion-only loss
@@ -17,7 +18,8 @@ run.py         train_skills
 
 from __future__ import annotations
 
-from loramix.train.jobs import SkillJob, TrainProgress, TrainResult
+from loramix.train.jobs import BlendJob, SkillJob, TrainProgress, TrainResult
+from loramix.train.mixes import with_mixes
 from loramix.train.run import train_skills
 
-__all__ = ["SkillJob", "TrainProgress", "TrainResult", "train_skills"]
+__all__ = ["BlendJob", "SkillJob", "TrainProgress", "TrainResult", "train_skills", "with_mixes"]

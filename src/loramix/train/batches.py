@@ -1,4 +1,4 @@
-"""Rows of several skills → a few batches of like length, in which padding costs next to nothing.
+"""Rows of several lessons → a few batches of like length, in which padding costs next to nothing.
 
 One forward pass has a fixed cost (some hundred small operations), and a cost for each token of
 its rectangle, padding included. `split` finds the cut of a step's rows into passes that costs
@@ -20,16 +20,19 @@ class Batch:
     """What one forward pass reads.
 
     Attributes:
-        names: the K skills.
-        weights: [B, K] float32, one-hot: whose adapter a row trains.
+        names: the N lessons whose rows stand in it, each a skill or a blend of skills.
+        skills: the K skills that run on some row.
+        weights: [B, K] float32: whose adapters a row trains, and how much of each runs on it;
+            one-hot for the rows of one skill.
         input_ids: [B, T] int64, padded on the right.
         picks: [M] int64, flat positions b·T + t whose next token is learned.
         targets: [M] int64, these next tokens.
-        owners: [M] int64, the skills that they belong to, as columns of `weights`.
-        tokens: real tokens of each skill.
+        owners: [M] int64, the lessons that they belong to, as places in `names`.
+        tokens: real tokens of each lesson.
     """
 
     names: tuple[str, ...]
+    skills: tuple[str, ...]
     weights: torch.Tensor
     input_ids: torch.Tensor
     picks: torch.Tensor
@@ -92,7 +95,7 @@ def build_batches(
     """Batches of all the rows of each skill.
 
     Args:
-        rows: skill → its examples; at least one in all.
+        rows: lesson → its examples; at least one in all.
         pad_id: fills up rows; no loss looks at it.
         cost: of a pass, see `split`; without it there is one pass.
     """
@@ -103,24 +106,27 @@ def build_batches(
 
 def _batch(rows: Sequence[tuple[str, TokenRow]], pad_id: int) -> Batch:
     names = tuple(dict.fromkeys(name for name, _ in rows))
+    mixes = [row.mix or {name: 1.0} for name, row in rows]
+    skills = tuple(dict.fromkeys(skill for mix in mixes for skill in mix))
     width = max(len(row) for _, row in rows)
     ids: list[list[int]] = []
     picks: list[int] = []
     targets: list[int] = []
     owners: list[int] = []
-    weights = torch.zeros(len(rows), len(names))
+    weights = torch.zeros(len(rows), len(skills))
     tokens = dict.fromkeys(names, 0)
     for b, (name, row) in enumerate(rows):
-        k = names.index(name)
-        weights[b, k] = 1.0
+        for skill, weight in mixes[b].items():
+            weights[b, skills.index(skill)] = weight
         tokens[name] += len(row)
         ids.append(row.input_ids + [pad_id] * (width - len(row)))
         learned = [t for t, label in enumerate(row.labels) if t and label != IGNORED]
         picks += [b * width + t - 1 for t in learned]
         targets += [row.labels[t] for t in learned]
-        owners += [k] * len(learned)
+        owners += [names.index(name)] * len(learned)
     return Batch(
         names=names,
+        skills=skills,
         weights=weights,
         input_ids=torch.tensor(ids),
         picks=torch.tensor(picks),

@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from loramix.storage import storage_errors
 from loramix.train.checkpoint import write_json
-from loramix.train.jobs import TrainResult
 
 _SMOOTH = 20  # steps of the running mean that is drawn
 
 
-def save_curves(results: Mapping[str, TrainResult], folder: Path) -> None:
+@dataclass(frozen=True)
+class Curve:
+    """The losses of one lesson, a skill's or a blend's.
+
+    Attributes:
+        losses: of each step, nats a token.
+        dev_losses: (step, loss) of each look at the dev examples.
+        best_step: the step with the lowest of them.
+    """
+
+    losses: tuple[float, ...]
+    dev_losses: tuple[tuple[int, float], ...]
+    best_step: int
+
+    @classmethod
+    def of(cls, past: Mapping[str, Any]) -> Curve:
+        """That of a history's `state`."""
+        looks = tuple((int(step), float(loss)) for step, loss in past["dev_losses"])
+        return cls(tuple(past["losses"]), looks, int(past["best_step"]))
+
+
+def save_curves(results: Mapping[str, Curve], folder: Path) -> None:
     """Writes both files.
 
     Raises:
@@ -27,7 +49,7 @@ def save_curves(results: Mapping[str, TrainResult], folder: Path) -> None:
         _draw(results, folder / "losses.png")
 
 
-def _draw(results: Mapping[str, TrainResult], file: Path) -> None:
+def _draw(results: Mapping[str, Curve], file: Path) -> None:
     # Without pyplot: it would keep figures alive, and look for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -17,7 +17,7 @@ class SkillHistory:
 
     Attributes:
         name: of the skill.
-        params: its A and B, live.
+        params: its A and B, live; none for a blend, whose skills have them.
         losses: mean loss of each step, nats a token.
         dev_losses: (step, loss) of each look at the dev examples.
         best: the weights with the lowest dev loss; empty before the first look.
@@ -52,7 +52,7 @@ class SkillHistory:
 
     def looked(self, step: int, loss: float) -> None:
         """A look at the dev examples after `step`: keep the weights, or lose patience."""
-        if not self.best or loss < min(past for _, past in self.dev_losses):
+        if not self.dev_losses or loss < min(past for _, past in self.dev_losses):
             self.best = [param.detach().clone() for param in self.params]
             self.best_step = step
         self.dev_losses.append((step, loss))
@@ -61,7 +61,7 @@ class SkillHistory:
 
     def restore_best(self) -> None:
         """Puts the best weights back; without any look the last ones are the best."""
-        if not self.best:
+        if not self.dev_losses:
             self.best_step = len(self.losses)
         with torch.no_grad():
             for param, best in zip(self.params, self.best, strict=False):

@@ -32,6 +32,24 @@ class SkillJob:
 
 
 @dataclass(frozen=True)
+class BlendJob:
+    """What several skills of a run learn to do at once, each with its share of every row.
+
+    A skill that learns to blend keeps its last weights, whatever its own dev loss says: those of
+    another step would not fit its partners'.
+
+    Attributes:
+        name: of the blend, in reports; no skill's name.
+        train: examples with a `mix` over skills of the run and frozen ones.
+        dev: held-out ones, to see the loss fall; they decide nothing.
+    """
+
+    name: str
+    train: Sequence[Example]
+    dev: Sequence[Example] = ()
+
+
+@dataclass(frozen=True)
 class TrainProgress:
     """Where a run is.
 

@@ -95,7 +95,7 @@ def measure(module: TrainModule, checkpointing: bool) -> Need:
     lengths = [max(4, min(64, room) // part) for part in (4, 2, 1)]
     kept = [_kept_bytes(module, names, length) for length in lengths]
     constant, token, pair = _parabola(lengths, kept)
-    params = [p for name in names for p in module.mixed.parameters_of(name)]
+    params = [p for n in names for p in module.mixed.parameters_of(n) if p.requires_grad]
     weights = sum(p.numel() for p in params)
     layers = max(1, int(getattr(module.base.config.get_text_config(), "num_hidden_layers", 1)))
     if checkpointing:  # one layer at a time is computed again, with all that it keeps

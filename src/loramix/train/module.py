@@ -23,7 +23,7 @@ _SHORT = 256
 
 
 class TrainModule(nn.Module):
-    """A mixed base as the Trainer sees it: a batch in, one summed loss for each skill out.
+    """A mixed base as the Trainer sees it: a batch in, one summed loss for each lesson out.
 
     The base stays in eval mode, so its own dropout never runs; dropout of the LoRA does. What
     is changed of the base for the sake of speed, `close` puts back.
@@ -82,7 +82,7 @@ class TrainModule(nn.Module):
             self.mixed.remove(name)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """The summed cross-entropy of each skill's completion tokens in nats, [K] float32."""
+        """The summed cross-entropy of each lesson's completion tokens in nats, [N] float32."""
         logits = self.logits(batch)
         losses = functional.cross_entropy(logits.float(), batch.targets, reduction="none")
         sums = torch.zeros(len(batch.names), device=losses.device)
@@ -91,8 +91,8 @@ class TrainModule(nn.Module):
     def logits(self, batch: Batch) -> torch.Tensor:
         """The logits at the picked positions, [M, V]."""
         scope: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-        if batch.names:
-            scope = self.mixed.using(batch.weights, batch.names)
+        if batch.skills:
+            scope = self.mixed.using(batch.weights, batch.skills)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast)
         self._picks = batch.picks if self.slices else None
         try:
@@ -115,7 +115,7 @@ class TrainModule(nn.Module):
         hook = head.register_forward_pre_hook(self._pick)
         self._undo.callback(hook.remove)
         rows = [_sample(9, pad_id), _sample(5, pad_id)]
-        batch = replace(build_batches({"": rows}, pad_id)[0], names=()).to(self.device)
+        batch = replace(build_batches({"": rows}, pad_id)[0], skills=()).to(self.device)
         expected = self.logits(batch)
         self.slices = True
         try:
@@ -183,5 +183,5 @@ def _sample(length: int, pad_id: int) -> TokenRow:
 
 
 def per_token(sums: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
-    """Mean losses [K] from summed ones [K] and the tokens that they are of."""
+    """Mean losses [N] from summed ones [N] and the tokens that they are of."""
     return sums / torch.tensor(counts, dtype=sums.dtype, device=sums.device).clamp_min(1)

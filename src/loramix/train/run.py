@@ -7,7 +7,7 @@ import gc
 import hashlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ from loramix.manifest import validate_name
 from loramix.mixed import MixedModel
 from loramix.train import checkpoint
 from loramix.train.batches import pass_cost
-from loramix.train.curves import save_curves
+from loramix.train.curves import Curve, save_curves
 from loramix.train.history import SkillHistory
-from loramix.train.jobs import Progress, SkillJob, TrainResult
+from loramix.train.jobs import BlendJob, Progress, SkillJob, TrainResult
 from loramix.train.memory import check_memory, measure, peak_rss_mb, room_of
 from loramix.train.module import TrainModule
-from loramix.train.schedule import Schedule, plan, seed_of
+from loramix.train.schedule import Schedule, plan, plan_blend, seed_of
 from loramix.train.trainer import SkillTrainer, Steps, StopRequest
 
 MOST_DEV = 200
@@ -46,6 +46,8 @@ def train_skills(
     together: bool | None = None,
     progress: Progress | None = None,
     *,
+    blends: Sequence[BlendJob] = (),
+    frozen: Mapping[str, Adapter] | None = None,
     memory_limit: int | None = None,
     save_seconds: float = 30.0,
 ) -> dict[str, TrainResult]:
@@ -65,6 +67,8 @@ def train_skills(
         out_dir: receives checkpoints, losses.json, losses.png, and each skill's adapter.
         together: all in one run; without it what the config says.
         progress: is told where the run is, about twice a second.
+        blends: what these skills learn to do with each other, or with frozen ones; only together.
+        frozen: adapters that take part in blends and stay as they are.
         memory_limit: bytes that training may take; without it what the machine has free.
         save_seconds: time between checkpoints.
 
@@ -81,7 +85,9 @@ def train_skills(
     """
     base.require_full_weights("Training")
     as_one = config.together if together is None else together
+    fixed = dict(frozen or {})
     _check_jobs(jobs, as_one)
+    _check_blends(jobs, blends, fixed, as_one)
     folder = Path(out_dir)
     before = weights_hash(base.model)
     results: dict[str, TrainResult] = {}
@@ -95,16 +101,22 @@ def train_skills(
     try:
         with stop.listening():
             # all of them first, so that data that does not fit is said before the first is trained
-            runs = [_Run(base, *g, progress, memory_limit, save_seconds) for g in groups]
+            runs = [
+                _Run(base, *group, blends, fixed, progress, memory_limit, save_seconds)
+                for group in groups
+            ]
+            curves: dict[str, Curve] = {}
             for run in runs:
-                results |= run.results(stop, before)
+                facts = run.facts(stop, before)
+                results |= run.results(facts, before)
+                curves |= {name: Curve.of(past) for name, past in facts.items()}
     except KeyboardInterrupt:
         raise Interrupted("Stopped at once.", hint=again) from None
     if stop.wanted:
         raise Interrupted("Stopped when all was trained.", hint=again)
     if weights_hash(base.model) != before:
         raise LoramixError("The base has changed in training, which it never may: a fault of ours.")
-    save_curves(results, folder)
+    save_curves(curves, folder)
     return results
 
 
@@ -134,8 +146,38 @@ def _check_jobs(jobs: Sequence[SkillJob], together: bool) -> None:
         )
 
 
+def _check_blends(
+    jobs: Sequence[SkillJob],
+    blends: Sequence[BlendJob],
+    frozen: Mapping[str, Adapter],
+    together: bool,
+) -> None:
+    if blends and not together:
+        raise UsageError(
+            "Skills that are trained one by one cannot learn to blend.",
+            given=", ".join(blend.name for blend in blends),
+            hint="train them in one run (train.together: true)",
+        )
+    taken = [*(job.name for job in jobs), *frozen, *(validate_name(b.name) for b in blends)]
+    if len(set(taken)) != len(taken):
+        raise UsageError(
+            "Skills, frozen skills and blends need different names.", given=", ".join(taken)
+        )
+    trained = {job.name for job in jobs}
+    for blend in blends:
+        for example in (*blend.train, *blend.dev):
+            mix = example.mix or {}
+            if not mix.keys() <= trained | frozen.keys() or not mix.keys() & trained:
+                raise UsageError(
+                    f"An example of the blend '{blend.name}' cannot be learned.",
+                    given=f"the mix {dict(mix)}",
+                    expected=f"weights over {', '.join((*trained, *frozen))}, with one at least "
+                    f"that is trained ({', '.join(trained)})",
+                )
+
+
 class _Run:
-    """One run: one or several skills that share their forward passes."""
+    """One run: one or several skills that share their forward passes, and their blends."""
 
     def __init__(
         self,
@@ -143,11 +185,14 @@ class _Run:
         jobs: Sequence[SkillJob],
         config: TrainConfig,
         folder: Path,
+        blends: Sequence[BlendJob],
+        frozen: Mapping[str, Adapter],
         progress: Progress | None,
         memory_limit: int | None,
         save_seconds: float,
     ) -> None:
         self.base, self.jobs, self.config, self.folder = base, jobs, config, folder
+        self._frozen = frozen
         self._progress, self._limit, self._save_seconds = progress, memory_limit, save_seconds
         length = min(config.max_length or base.max_length, base.max_length)
         self._schedules: list[Schedule] = []
@@ -155,10 +200,19 @@ class _Run:
         for job in jobs:
             rows = self._encode(job.train, length, job.name)
             self._schedules.append(plan(job.name, rows, config))
-            few = list(job.dev)
+        spans = {schedule.name: len(schedule) for schedule in self._schedules}
+        self._blended: set[str] = set()
+        for blend in blends:
+            rows = self._encode(blend.train, length, blend.name)
+            self._schedules.append(plan_blend(blend.name, rows, config, spans))
+            self._blended.update(*(row.mix or {} for row in rows))
+        lessons: list[SkillJob | BlendJob] = [*jobs, *blends]
+        for lesson in lessons:
+            few = list(lesson.dev)
             if len(few) > MOST_DEV:
                 few = random.Random(config.seed).sample(few, MOST_DEV)
-            self._dev[job.name] = self._encode(few, length, f"{job.name} (dev)") if few else []
+            dev = self._encode(few, length, f"{lesson.name} (dev)") if few else []
+            self._dev[lesson.name] = dev
 
     def _encode(self, examples: Sequence[Example], length: int, name: str) -> list[TokenRow]:
         def encode(example: Example) -> tuple[list[int], list[int]]:
@@ -166,13 +220,17 @@ class _Run:
 
         return encode_examples(examples, encode, length, name=name).rows
 
-    def results(self, stop: StopRequest, base_hash: str) -> dict[str, TrainResult]:
-        """Trains, or reads what this very run has made before."""
+    def facts(self, stop: StopRequest, base_hash: str) -> dict[str, Any]:
+        """Trains, or reads what this very run has made before; the past of each lesson."""
         key = self._key(base_hash)
         facts = checkpoint.finished(self.folder, key)
         if facts is None:
             facts = self._train(stop, key)
             checkpoint.finish(self.folder, facts)
+        return facts
+
+    def results(self, facts: Mapping[str, Any], base_hash: str) -> dict[str, TrainResult]:
+        """The trained skills."""
         return {
             job.name: _result(facts[job.name], read_adapter(self._place(job), self.base), base_hash)
             for job in self.jobs
@@ -184,7 +242,12 @@ class _Run:
     def _key(self, base_hash: str) -> str:
         data = hashlib.sha256()
         for rows in [*(s.rows for s in self._schedules), *self._dev.values()]:
-            data.update(repr([(row.input_ids, row.labels) for row in rows]).encode())
+            data.update(repr([(row.input_ids, row.labels, row.mix) for row in rows]).encode())
+        for adapter in self._frozen.values():
+            for path, module in sorted(adapter.modules.items()):
+                data.update(path.encode())
+                for matrix in (module.A, module.B):
+                    data.update(matrix.detach().float().cpu().numpy().tobytes())
         return checkpoint.key_of(
             {
                 "version": __version__,
@@ -222,6 +285,8 @@ class _Run:
         for job in self.jobs:
             new = init_adapter(base, job.lora, seed_of(job.name, config.seed))
             mixed.add(job.name, new, trainable=True)
+        for name, adapter in self._frozen.items():
+            mixed.add(name, adapter)
         wants_bf16 = fast_in_bf16(base.model.device) if config.bf16 == "auto" else config.bf16
         module = TrainModule(
             mixed,
@@ -232,17 +297,14 @@ class _Run:
         )
         try:
             self._check_memory(module)
-            histories = {
-                name: SkillHistory(name, mixed.parameters_of(name), config.patience)
-                for name in mixed.names
-            }
+            histories = self._histories(mixed)
             steps = Steps(self._schedules, histories, base.pad_id, pass_cost(module.device))
             trainer = SkillTrainer(
                 module,
                 steps,
                 self._dev,
                 self.folder,
-                lrs=dict.fromkeys(mixed.names, config.lr),
+                lrs=dict.fromkeys(histories, config.lr),
                 eval_every=config.eval_every,
                 save_seconds=self._save_seconds,
                 seed=config.seed,
@@ -258,7 +320,8 @@ class _Run:
                 )
             trainer.flush()
             for job in self.jobs:
-                histories[job.name].restore_best()
+                if job.name not in self._blended:
+                    histories[job.name].restore_best()
                 write_adapter(_on_cpu(mixed.adapter(job.name)), self._place(job))
             return {
                 name: {
@@ -270,6 +333,18 @@ class _Run:
             }
         finally:
             module.close()
+
+    def _histories(self, mixed: MixedModel) -> dict[str, SkillHistory]:
+        """The past of each lesson, still empty."""
+        own = {job.name: mixed.parameters_of(job.name) for job in self.jobs}
+        return {
+            s.name: SkillHistory(
+                s.name,
+                own.get(s.name, []),
+                self.config.patience if s.name in own and s.name not in self._blended else 0,
+            )
+            for s in self._schedules
+        }
 
     def _check_memory(self, module: TrainModule) -> None:
         module.train()

@@ -1,4 +1,4 @@
-"""Which rows of a skill stand in which step.
+"""Which rows of a skill, or of a blend of skills, stand in which step.
 
 The plan of a skill depends on its own rows and the settings, and on nothing else: it is the same
 whether the skill is trained by itself or together with others, and the same again when a killed
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loramix.config import TrainConfig
@@ -22,12 +22,13 @@ Micro = list[int]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The whole training of one skill, step by step.
+    """One lesson: the whole training of a skill or of a blend, step by step.
 
     Attributes:
-        name: of the skill.
+        name: of the skill or the blend.
         rows: its training rows.
-        steps: for each optimizer step the row indices of its `grad_accum` forward passes.
+        steps: for each optimizer step the row indices of its forward passes; a step of a blend
+            may have none.
         warmup: steps in which the learning rate rises.
     """
 
@@ -88,3 +89,28 @@ def plan(name: str, rows: Sequence[TokenRow], config: TrainConfig) -> Schedule:
         steps += epoch(number)
         number += 1
     return Schedule(name, rows, steps[:total], math.ceil(config.warmup * total))
+
+
+def plan_blend(
+    name: str, rows: Sequence[TokenRow], config: TrainConfig, spans: Mapping[str, int]
+) -> Schedule:
+    """The schedule of a blend: its batches, spread evenly over the steps of its skills.
+
+    Args:
+        name: of the blend.
+        rows: each with a mix.
+        config: its epochs and batch size are the blend's too.
+        spans: skill → steps for which it learns; the blend ends with the first of its skills.
+    """
+    lengths = [len(row) for row in rows]
+    micros: list[Micro] = []
+    total, number = None, 0
+    while total is None or len(micros) < total:
+        micros += token_batches(lengths, config.batch_size, config.seed, number)
+        total = total or max(1, math.ceil(config.epochs * len(micros)))
+        number += 1
+    span = min(spans[skill] for row in rows for skill in row.mix or {} if skill in spans)
+    steps: list[list[Micro]] = [[] for _ in range(span)]
+    for i, micro in enumerate(micros[:total]):
+        steps[i * span // total].append(micro)
+    return Schedule(name, rows, steps, 0)

@@ -50,7 +50,7 @@ class Steps(Dataset[Step]):
 
     Args:
         schedules: what each skill learns in each step.
-        histories: by name; they tell which skills have stopped.
+        histories: by name; they tell which skills have stopped, and a blend's has no parameters.
         pad_id: fills up rows.
         cost: of a pass, see `split`.
     """
@@ -67,6 +67,11 @@ class Steps(Dataset[Step]):
 
     def __len__(self) -> int:
         return max(map(len, self.schedules))
+
+    @property
+    def skills(self) -> list[Schedule]:
+        """Those that have parameters of their own."""
+        return [s for s in self.schedules if self.histories[s.name].params]
 
     def active(self, step: int) -> list[Schedule]:
         """The schedules that learn in a step."""
@@ -181,7 +186,7 @@ class SkillTrainer(Trainer):
         """AdamW, a parameter group for each skill; no weight decay, as usual for LoRA."""
         groups = [
             {"params": self.histories[s.name].params, "lr": self._lrs[s.name]}
-            for s in self.steps.schedules
+            for s in self.steps.skills
         ]
         self.optimizer = self.groups = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
         return self.groups
@@ -190,7 +195,7 @@ class SkillTrainer(Trainer):
         self, num_training_steps: int, optimizer: Any = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """Each skill's own warm-up and decay."""
-        rates: list[Callable[[int], float]] = [s.rate for s in self.steps.schedules]
+        rates: list[Callable[[int], float]] = [s.rate for s in self.steps.skills]
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.groups, rates)
         self._created_lr_scheduler = True
         return self.lr_scheduler
@@ -200,8 +205,8 @@ class SkillTrainer(Trainer):
     ) -> torch.Tensor:
         """Forward and backward of all passes of one step.
 
-        The loss of a skill is the mean over its completion tokens in the whole step; the sum
-        over skills is differentiated, whose parameters are disjoint.
+        The loss of a lesson is the mean over its completion tokens in the whole step; the sum
+        over lessons is differentiated: skills have disjoint parameters, a blend has theirs.
         """
         step: Step = inputs["step"]
         model.train()
@@ -309,8 +314,8 @@ class _Keeper(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Clips each skill by itself, so that one with large gradients does not slow the rest."""
         for schedule in self._trainer.steps.active(state.global_step):
-            params = self._trainer.histories[schedule.name].params
-            torch.nn.utils.clip_grad_norm_(params, MAX_NORM)
+            if params := self._trainer.histories[schedule.name].params:
+                torch.nn.utils.clip_grad_norm_(params, MAX_NORM)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Decides what the Trainer does next."""
@@ -339,7 +344,7 @@ def _dev_batches(
 ) -> tuple[list[Batch], int]:
     """Dev rows in batches of like length, and how many completion tokens they have."""
     ordered = sorted(rows, key=len)
-    size = max(len(s.steps[0][0]) for s in steps.schedules) * 2  # no gradients: room for more
+    size = max(len(s.steps[0][0]) for s in steps.skills) * 2  # no gradients: room for more
     batches = [
         batch
         for i in range(0, len(ordered), size)

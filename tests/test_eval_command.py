@@ -1,0 +1,184 @@
+"""`loramix eval`: builtin tasks, and composites answered in five ways."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loramix.base import Base, load_base
+from loramix.commands.evaluate import evaluate
+from loramix.data import Example
+from loramix.errors import (
+    AdapterMismatchError,
+    LibraryError,
+    LoramixError,
+    UnknownSkillError,
+    UsageError,
+)
+from loramix.evaluate import Answers, both_right, evaluate_composites, mixed_model
+from loramix.evaluate.plots import grouped_bars, standalone
+from loramix.gate import FixedRouter
+from loramix.generate import Completion
+from loramix.library import Library
+from loramix.mix import Mix
+from loramix.pocket.tasks import COMPOSITES, TASKS
+from tiny import random_adapter
+from tiny_base import save_base
+from tiny_library import make_card, make_memory
+
+SYSTEMS = ("base", "top1", "naive", "chain", "blend")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two libraries of the five skills on a tiny base, both without a gate."""
+    place = tmp_path_factory.mktemp("eval")
+    base = save_base(place / "base", max_position_embeddings=1024)
+    for folder, first in (("library", 0), ("apart", 10)):
+        library = Library.create(place / folder, str(place / "base"), base.fingerprint)
+        with library.edit() as txn:
+            for seed, name in enumerate(TASKS, start=first):
+                adapter = random_adapter(base.model, seed=seed)
+                txn.add(name, adapter, make_card(name), make_memory())
+    return place
+
+
+@pytest.fixture(scope="module")
+def base(place: Path) -> Base:
+    return load_base(str(place / "base"), device="cpu")
+
+
+class Spelled:
+    """A composite whose parts are letters that the answer must hold."""
+
+    skills = ("math", "code")
+    max_new_tokens = 4
+
+    def examples(self, split: Any, n: int, seed: int = 0) -> list[Example]:
+        return [Example(f"ask {i}", "x") for i in range(n)]
+
+    def score_parts(
+        self, examples: Sequence[Example], texts: Sequence[str]
+    ) -> dict[str, list[float]]:
+        return {"math": [float("M" in t) for t in texts], "code": [float("C" in t) for t in texts]}
+
+
+class Scripted(Answers):
+    """Answers that say with what they were made: M for math, C for code, small for half of it."""
+
+    def __call__(
+        self, prompts: Sequence[str], mixes: Sequence[Mix], max_new_tokens: int, step: Any = None
+    ) -> list[Completion]:
+        self.asked = [*getattr(self, "asked", []), *prompts]
+        texts = [
+            "".join((n[0].upper() if w == 1 else n[0]) for n, w in mix.weights.items())
+            for mix in mixes
+        ]
+        return [Completion(text, 1, 1, "stop", ()) for text in texts]
+
+
+def test_each_system_answers_as_it_should(base: Base) -> None:
+    mixed = mixed_model(base, {})
+    answers, apart = Scripted(base, mixed), Scripted(base, mixed)
+    both = FixedRouter(("math", "code"), "math=0.5,code=0.5")
+    found = evaluate_composites(answers, {"spelled": Spelled()}, router=both, apart=apart, n=3)
+    row = found["spelled"]
+    assert {system: row[system] for system in SYSTEMS} == {
+        "base": 0.0, "top1": 0.0, "naive": 0.0, "chain": 1.0, "blend": 0.0,
+    }  # fmt: skip
+    assert row["top1_skill"] == "math"
+    assert row["parts"]["top1"] == {"math": 1.0, "code": 0.0}
+    assert row["intervals"]["chain"] == [1.0, 1.0]
+    assert found["chain"] == 1.0
+    assert "ask 0\nM" in answers.asked  # the second reads the first's answer
+    assert apart.asked == ["ask 0", "ask 1", "ask 2"]
+    less = evaluate_composites(answers, {"spelled": Spelled()}, n=2)
+    assert set(less) == {"base", "top1", "chain", "intervals", "spelled"}
+
+
+def test_a_second_prompt_that_does_not_fit_leaves_the_first_answer(base: Base) -> None:
+    class Long(Spelled):
+        def examples(self, split: Any, n: int, seed: int = 0) -> list[Example]:
+            room = base.max_length - len(base.tokenizer("<|user|></s><|assistant|>")["input_ids"])
+            return [Example("7" * (room - 1), "x")]
+
+    row = evaluate_composites(Scripted(base, mixed_model(base, {})), {"long": Long()}, n=1)["long"]
+    assert row["parts"]["chain"] == {"math": 1.0, "code": 0.0}
+
+
+def test_right_is_where_all_parts_are() -> None:
+    assert both_right({"a": [1, 1, 0.5], "b": [1, 0, 1]}) == [1.0, 0.0, 0.0]
+
+
+def test_the_command_measures_composites_tasks_and_what_blending_did(
+    place: Path, tmp_path: Path
+) -> None:
+    plot = tmp_path / "plots" / "eval.svg"
+    told = evaluate(
+        "composites,sentiment", apart=place / "apart", limit=2, plot=plot, device="cpu",
+        library=place / "library",
+    )  # fmt: skip
+    composites = told["composites"]
+    for name in COMPOSITES:
+        row = composites[name]
+        for system in ("base", "top1", "naive", "chain"):
+            low, high = row["intervals"][system]
+            assert 0 <= low <= row[system] <= high <= 1
+    assert set(told["skills"]) == set(TASKS)
+    assert all({"before", "after"} <= row.keys() for row in told["skills"].values())
+    assert told["tasks"]["sentiment"].keys() >= {"base", "skill", "n"}
+    text = plot.read_text("utf-8")
+    ET.fromstring(text)
+    assert "summary_and_tone" in text
+    json.dumps(told)
+
+
+def test_a_plot_stands_alone_with_its_colours() -> None:
+    rows = {"kind": {"base": 0.1, "blend": 0.9, "intervals": {"blend": [0.8, 1.0]}}}
+    text = standalone(grouped_bars(rows, SYSTEMS))
+    ET.fromstring(text)
+    assert "var(" not in text
+    assert "#2f6fde" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "words"),
+    [
+        ({"tasks": "composite"}, UsageError, "did you mean 'composites'"),
+        ({"tasks": "maths"}, UsageError, "did you mean 'math'"),
+        ({"tasks": " ,"}, UsageError, "No task is named"),
+        ({"tasks": "math", "apart": "apart"}, UsageError, "on composites only"),
+        ({"apart": "nowhere"}, LibraryError, "no such folder"),
+        ({"plot": "."}, UsageError, "is a folder"),
+    ],
+)
+def test_a_wrong_call_is_told_before_the_base_is_loaded(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    kind: type[LoramixError],
+    words: str,
+) -> None:
+    monkeypatch.setattr("loramix.base.load_base", lambda *_: pytest.fail("loaded"))
+    for key in ("apart", "plot"):
+        if key in changes:
+            changes = {**changes, key: place / changes[key]}
+    with pytest.raises(kind, match=words):
+        evaluate(**{"library": place / "library", **changes})
+
+
+def test_libraries_that_do_not_fit_are_told(place: Path, tmp_path: Path) -> None:
+    few = Library.open(place / "library").copy_to(tmp_path / "few")
+    with few.edit() as txn:
+        txn.remove("math")
+    with pytest.raises(UnknownSkillError, match="math"):
+        evaluate(library=few.path)
+    with pytest.raises(UnknownSkillError, match="math"):
+        evaluate(library=place / "library", apart=few.path)
+    with pytest.raises(AdapterMismatchError, match="another base"):
+        evaluate(library=place / "library", apart=Library.shipped().path, limit=1, device="cpu")
