@@ -1,6 +1,6 @@
 """Whether fit-mix finds a mix at least as good as the best single skill, on five unseen tasks.
 
-    python benches/fit_mix.py [--library DIR] [--method gradient|search] [--examples 40] [--json]
+    python benches/fit_mix.py [--library DIR] [--method gradient|search] [--examples 40] [--seed 0]
 
 No skill was trained for these: other label wordings, other forms of an answer, and requests that
 need two skills. For each, 40 examples are given to the fit, and what it found meets 80 others,
@@ -40,33 +40,33 @@ class Unseen:
 
     name: str
     metric: str
-    make: Callable[[int], list[Example]]
+    make: Callable[[int, int], list[Example]]
 
 
-def tone_in_a_sentence(count: int) -> list[Example]:
+def tone_in_a_sentence(count: int, seed: int) -> list[Example]:
     """Sentiment, told in other words than the skill's."""
     words = {"positive": "happy and positive", "negative": "unhappy and negative"}
-    rows = TASKS["sentiment"].examples("test", count, 11)
+    rows = TASKS["sentiment"].examples("test", count, 11 + seed)
     return [
         replace(row, completion=f"The writer is {words.get(row.completion, row.completion)}.")
         for row in rows
     ]
 
 
-def digest_and_tone(count: int) -> list[Example]:
+def digest_and_tone(count: int, seed: int) -> list[Example]:
     """A summary and a tone in one answer."""
-    return COMPOSITES["summary_and_tone"].examples("test", count, 12)
+    return COMPOSITES["summary_and_tone"].examples("test", count, 12 + seed)
 
 
-def counted(count: int) -> list[Example]:
+def counted(count: int, seed: int) -> list[Example]:
     """Two numbers of a passage, found and added or subtracted: the result alone."""
-    rows = COMPOSITES["computed_answer"].examples("test", count, 13)
+    rows = COMPOSITES["computed_answer"].examples("test", count, 13 + seed)
     return [replace(row, completion=str(row.meta["answer"][0])) for row in rows]
 
 
-def praised(count: int) -> list[Example]:
+def praised(count: int, seed: int) -> list[Example]:
     """What a message praises, as a list."""
-    rng, rows = random.Random(14), {}
+    rng, rows = random.Random(14 + seed), {}
     while len(rows) < count:
         message = draw_message(rng, "test", rng.choice(("mixed", "positive")), sentences=(2, 5))
         prompt = f"{message.text}\nWhich things does the writer like?"
@@ -75,9 +75,9 @@ def praised(count: int) -> list[Example]:
     return list(rows.values())
 
 
-def called(count: int) -> list[Example]:
+def called(count: int, seed: int) -> list[Example]:
     """What a small function gives: code that is read, and a sum that is done."""
-    rng, rows = random.Random(15), {}
+    rng, rows = random.Random(15 + seed), {}
     while len(rows) < count:
         a, b, x = rng.randint(2, 60), rng.choice("+-"), rng.randint(61, 99)
         prompt = f"def f(x):\n    return x {b} {a}\n\nWhat is f({x})?"
@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--library")
     parser.add_argument("--method", default="gradient", choices=("gradient", "search"))
     parser.add_argument("--examples", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0, help="other examples of the same tasks")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -109,7 +110,9 @@ def main() -> None:
     base = load_base(library.base_id, "cpu")
     library.check_base(base)
     adapters = {name: skill.adapter(base) for name, skill in library.skills.items()}
-    found = [measured(task, base, adapters, args.method, args.examples) for task in UNSEEN]
+    found = [
+        measured(task, base, adapters, args.method, args.examples, args.seed) for task in UNSEEN
+    ]
     result = {
         "tasks": {row["name"]: row for row in found},
         "reached": sum(row["reached"] for row in found),
@@ -141,11 +144,11 @@ def main() -> None:
 
 
 def measured(
-    task: Unseen, base: Any, adapters: dict[str, Any], method: Any, count: int
+    task: Unseen, base: Any, adapters: dict[str, Any], method: Any, count: int, seed: int
 ) -> dict[str, Any]:
     """Fit on `count` examples, then answer `TEST` others with what was found and each baseline."""
     sys.stderr.write(f"{task.name} …\n")
-    rows = task.make(count + TEST)
+    rows = task.make(count + TEST, seed)
     given, held = rows[:count], rows[count:]
 
     def score(examples: Sequence[Example], texts: Sequence[str]) -> list[float]:

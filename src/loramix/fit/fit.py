@@ -69,8 +69,8 @@ class FitResult:
     """What was found.
 
     Attributes:
-        mix: the best on the part that was chosen on: fitted, an even pair, a single skill,
-            uniform, or base.
+        mix: the best on the part that was chosen on: fitted, an even pair or uniform, where it
+            leads by more than a standard error; else a single skill, or base.
         figures: its `score`, `low`, `high` and `loss` on the examples that it was not chosen on.
             In folds they are those of the mixes that the folds found.
         baselines: the same of base, each skill, uniform, and routed where there is a router.
@@ -157,8 +157,8 @@ def fit_mix(
     trial = Trial(mixes, by_loss, by_score)
 
     pool = [*singles, UNIFORM]
-    pools = [[*pool, own[i], *map(str, each)] for i, each in enumerate(pairs)]
-    chose = [trial.best(some, chosen) for some, chosen in zip(pools, jobs, strict=True)]
+    pools = [[UNIFORM, own[i], *map(str, each)] for i, each in enumerate(pairs)]
+    chose = [trial.choose(singles, some, rows) for some, rows in zip(pools, jobs, strict=True)]
     found, last = chose[: len(parts)], chose[-1]
     against = [trial.best(singles, chosen) for chosen, _ in parts]
     rows = [row for _, reported in parts for row in reported]

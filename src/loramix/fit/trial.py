@@ -36,6 +36,18 @@ class Trial:
         at = list(rows)
         return max(names, key=lambda n: (self.scores[n][at].mean(), -self.losses[n][at].mean()))
 
+    def choose(self, singles: Sequence[str], mixes: Sequence[str], rows: Sequence[int]) -> str:
+        """The best of `mixes` where it beats the best of `singles` by a standard error; else that.
+
+        The one-standard-error rule (Breiman et al. 1984), on the paired differences: the best of
+        many candidates on few examples owes part of its lead to luck.
+        """
+        simple, found = self.best(singles, rows), self.best(mixes, rows)
+        at = list(rows)
+        lead = self.scores[found][at] - self.scores[simple][at]
+        error = float(lead.std(ddof=1)) / len(at) ** 0.5
+        return found if lead.mean() > error else simple
+
     def figures(self, name: str, rows: Sequence[int], seed: int) -> dict[str, float]:
         """`score` with its interval `low` to `high`, and `loss`, over `rows`."""
         at = list(rows)
