@@ -59,7 +59,7 @@ class Spelled:
     skills = ("math", "code")
     max_new_tokens = 4
 
-    def examples(self, split: Any, n: int, seed: int = 0) -> list[Example]:
+    def answerable(self, split: Any, n: int, seed: int = 0) -> list[Example]:
         return [Example(f"ask {i}", "x") for i in range(n)]
 
     def score_parts(
@@ -103,7 +103,7 @@ def test_each_system_answers_as_it_should(base: Base) -> None:
 
 def test_a_second_prompt_that_does_not_fit_leaves_the_first_answer(base: Base) -> None:
     class Long(Spelled):
-        def examples(self, split: Any, n: int, seed: int = 0) -> list[Example]:
+        def answerable(self, split: Any, n: int, seed: int = 0) -> list[Example]:
             room = base.max_length - len(base.tokenizer("<|user|></s><|assistant|>")["input_ids"])
             return [Example("7" * (room - 1), "x")]
 

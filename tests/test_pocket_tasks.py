@@ -147,6 +147,16 @@ def test_each_part_of_a_composite_is_scored_by_itself(composite) -> None:
     assert all(set(e.meta["skills"]) == set(composite.skills) for e in examples)
 
 
+@pytest.mark.parametrize("composite", COMPOSITES.values(), ids=lambda c: c.name)
+def test_what_is_answerable_has_one_answer_and_is_of_the_examples(composite) -> None:
+    found = composite.answerable("train", 60, 2)
+    assert len({e.prompt for e in found}) == 60
+    assert not any(e.meta.get("general") for e in found)
+    assert {e.prompt for e in found} <= {e.prompt for e in composite.examples("train", 180, 2)}
+    if composite.name == "code_and_math":
+        assert any(e.meta["general"] for e in composite.examples("train", 60, 2))
+
+
 def test_programs_agree_with_their_own_tests_and_differ_from_each_other() -> None:
     keys = [p.key for p in (*programs.LIST_PROGRAMS, *programs.WRITTEN_PROGRAMS)]
     assert len(set(keys)) == len(keys)

@@ -152,6 +152,14 @@ def test_skills_learn_the_blend_and_stay_what_they_are_without_one(tmp_path: Pat
     assert curves["both"]["dev"]
 
 
+def test_max_steps_bounds_what_a_blend_computes(tmp_path: Path) -> None:
+    config = settings(max_steps=3, epochs=50)
+    told: list[TrainProgress] = []
+    train_skills(make_base(), jobs(0), config, tmp_path, blends=[blend()], progress=told.append)
+    rows = 3 * config.batch_size * 3  # of two skills and a blend
+    assert told[-1].tokens < 40 * rows
+
+
 def test_a_new_skill_learns_to_blend_with_a_frozen_one(tmp_path: Path) -> None:
     base = make_base()
     old = trained(base, 5)

@@ -102,7 +102,8 @@ def blended(config: Path) -> Path:
     rows: list[dict[str, object]] = [
         {"q": f"cat and dog number {i}", "a": f"cat{i % 3} dog{i % 3}"} for i in range(40)
     ]
-    rows[3]["skills"] = {"cats": 0.9, "dogs": 0.1}
+    for row in rows[:8]:
+        row["skills"] = {"cats": 0.9, "dogs": 0.1}
     (config.parent / "both.jsonl").write_text("\n".join(map(json.dumps, rows)))
     config.write_text(YAML + BLENDS)
     return config
@@ -121,6 +122,17 @@ def test_skills_learn_a_blend_of_the_yaml_and_the_gate_learns_to_call_for_it(
     assert stored is not None
     assert len(stored[0]["memory.several"]) > 0
     render.train(result)
+
+
+def test_the_gate_learns_a_rows_own_mix_and_the_blends_for_the_others(blended: Path) -> None:
+    result = train(blended)
+    stored = Library.open(result["library"]).gate()
+    assert stored is not None
+    targets = {
+        tuple(round(float(w), 2) for w in row[:2]) for row in stored[0]["memory.several.targets"]
+    }
+    assert targets == {(0.5, 0.5), (0.9, 0.1)}
+    assert result["blends"]["both"]["skills"] == {"cats": 0.5, "dogs": 0.5}
 
 
 def test_one_skill_is_trained_anew_beside_a_frozen_partner(blended: Path) -> None:

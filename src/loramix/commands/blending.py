@@ -13,7 +13,7 @@ from loramix.config import BlendConfig, Config
 from loramix.data import Example
 from loramix.data.load import load_examples, load_train_dev
 from loramix.errors import DataError
-from loramix.evaluate import Answers, ScoreMany, score_of
+from loramix.evaluate import Answers, ScoreMany, both_right, score_of
 from loramix.gate import RoutedExample
 from loramix.mix import Mix
 from loramix.pocket.tasks import COMPOSITES
@@ -27,13 +27,17 @@ class Blend:
     """A blend of the YAML with its data.
 
     Attributes:
-        job: what is trained; its examples have mixes near the stated one.
+        job: what is trained; its examples have their own mixes, or such as are near `stated`.
+        stated: skill → weight, of what has no mix of its own.
+        needs: its training prompts with what they need, for the gate.
         held: examples to score, with the mix that they are answered with.
         score_many: a composite's own score is 1 where all its parts are right.
         max_new_tokens: of an answer.
     """
 
     job: BlendJob
+    stated: Mapping[str, float]
+    needs: Sequence[RoutedExample]
     held: Sequence[Example]
     score_many: ScoreMany
     max_new_tokens: int
@@ -45,9 +49,7 @@ class Blend:
 
     def routed(self, most: int, seed: int) -> list[RoutedExample]:
         """At most `most` of its prompts with what they need, for the gate."""
-        examples = list(self.job.train)
-        chosen = random.Random(seed).sample(examples, min(most, len(examples)))
-        return [RoutedExample(e.prompt, self.held[0].mix or {}) for e in chosen]
+        return random.Random(seed).sample(self.needs, min(most, len(self.needs)))
 
 
 def read_blends(settings: Config, trained: Collection[str], kept: Collection[str]) -> list[Blend]:
@@ -94,13 +96,14 @@ def _read(settings: Config, name: str, blend: BlendConfig) -> Blend:
 
     def score(examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
         if composite is not None and blend.metric == "auto":
-            parts = composite.score_parts(examples, texts).values()
-            return [float(all(each > 0.999 for each in row)) for row in zip(*parts, strict=True)]
+            return both_right(composite.score_parts(examples, texts))
         return score_answers(metric, [example.completion for example in examples], texts)
 
     stated = dict(blend.skills)
     return Blend(
         BlendJob(name, with_mixes(rows, stated, seed), with_mixes(dev, stated, seed)),
+        stated,
+        [RoutedExample(example.prompt, example.mix or stated) for example in rows],
         [replace(example, mix=example.mix or stated) for example in held],
         score,
         composite.max_new_tokens if composite else evaluation.max_new_tokens,
@@ -140,6 +143,6 @@ def score_blends(answers: Answers, blends: Sequence[Blend], seed: int) -> dict[s
             "score": found.mean,
             "interval": [found.low, found.high],
             "n": len(prompts),
-            "skills": blend.held[0].mix,
+            "skills": dict(blend.stated),
         }
     return report

@@ -136,10 +136,10 @@ def _rows(source: DataSource, split: str, limit: int | None, seed: int) -> Itera
 def _builtin_rows(name: str, split: str, limit: int | None, seed: int) -> Iterator[Row]:
     # The tasks make Examples, so they import this package: they are looked up when asked for.
     from loramix.pocket.tasks import COMPOSITES, TASKS
-    from loramix.pocket.tasks.task import Composite, Task
     from loramix.pocket.words import Split
 
-    tasks: dict[str, Task | Composite] = {**TASKS, **COMPOSITES}
+    tasks = {name: task.examples for name, task in TASKS.items()}
+    tasks |= {name: composite.answerable for name, composite in COMPOSITES.items()}
     if name not in tasks:
         near = nearest(name, tasks)
         raise DataError(
@@ -153,7 +153,7 @@ def _builtin_rows(name: str, split: str, limit: int | None, seed: int) -> Iterat
             f"Builtin task {name}: no split '{split}'", expected=", ".join(get_args(Split))
         )
     try:
-        examples = tasks[name].examples(cast(Split, split), limit or BUILTIN_ROWS, seed)
+        examples = tasks[name](cast(Split, split), limit or BUILTIN_ROWS, seed)
     except ValueError as error:
         raise DataError(str(error), hint="give a smaller `limit`") from error
     for number, example in enumerate(examples, start=1):

@@ -32,9 +32,7 @@ def blend_tables(
     tables: list[dict[str, Any]] = []
     total = len(COMPOSITES) * 3
     for composite in COMPOSITES.values():
-        drawn = composite.examples("test", 2 * settings.composite_examples, seed)
-        # a question about equations in general has no one answer to score
-        examples = [e for e in drawn if not e.meta.get("general")][: settings.composite_examples]
+        examples = composite.answerable("test", settings.composite_examples, seed)
         texts = [example.prompt for example in examples]
         systems = {"the gate's mix": [r.mix for r in route(router, texts, policy)]}
         systems |= {

@@ -33,7 +33,7 @@ class TwoSkills(Protocol):
     @property
     def max_new_tokens(self) -> int: ...
 
-    def examples(self, split: Any, n: int, seed: int = 0) -> list[Example]: ...
+    def answerable(self, split: Any, n: int, seed: int = 0) -> list[Example]: ...
 
     def score_parts(
         self, examples: Sequence[Example], texts: Sequence[str]
@@ -73,7 +73,7 @@ def evaluate_composites(
     systems = [system for system in COMPOSITE_SYSTEMS if not missing.get(system)]
     total = len(systems) * len(composites)
     for number, (name, composite) in enumerate(composites.items()):
-        examples = composite.examples("test", n, seed)
+        examples = composite.answerable("test", n, seed)
         row: dict[str, Any] = {"intervals": {}, "parts": {}, "n": len(examples)}
         for place, system in enumerate(systems):
             progress(f"{name}: {system}", number * len(systems) + place, total)

@@ -23,7 +23,8 @@ def with_mixes(
         seed: the same seed gives the same mixes.
 
     Returns:
-        Examples with weights that sum to 1, each within `SPREAD` of its share.
+        Those without a mix get weights that sum to 1 and are at least about 0.05, of two skills
+        each within `SPREAD` of its share.
     """
     rng = random.Random(seed)
     total = sum(weights.values())

@@ -99,7 +99,8 @@ def plan_blend(
     Args:
         name: of the blend.
         rows: each with a mix.
-        config: its epochs and batch size are the blend's too.
+        config: its epochs and batch size are the blend's too; under `max_steps` it takes no more
+            passes than a skill does in these steps.
         spans: skill → steps for which it learns; the blend ends with the first of its skills.
     """
     lengths = [len(row) for row in rows]
@@ -110,6 +111,8 @@ def plan_blend(
         total = total or max(1, math.ceil(config.epochs * len(micros)))
         number += 1
     span = min(spans[skill] for row in rows for skill in row.mix or {} if skill in spans)
+    if config.max_steps:
+        total = min(total, span * config.grad_accum)
     steps: list[list[Micro]] = [[] for _ in range(span)]
     for i, micro in enumerate(micros[:total]):
         steps[i * span // total].append(micro)

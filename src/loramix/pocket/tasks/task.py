@@ -78,6 +78,16 @@ class Composite:
         """As `Task.examples`."""
         return Task(self.name, "", self.draw, lambda _e, t: [0.0] * len(t)).examples(split, n, seed)
 
+    def answerable(self, split: Split, n: int, seed: int = 0) -> list[Example]:
+        """The first `n` that have one answer: a question about equations in general has none."""
+        count = n
+        while True:
+            drawn = self.examples(split, count, seed)
+            found = [example for example in drawn if not example.meta.get("general")]
+            if len(found) >= n:
+                return found[:n]
+            count += n
+
     def score_parts(
         self, examples: Sequence[Example], texts: Sequence[str]
     ) -> dict[str, list[float]]:
