@@ -307,7 +307,8 @@ def test_a_fitted_mix_is_saved_and_used_by_the_other_commands(
 
 def test_eval_refuses_what_it_cannot_measure(library: Path) -> None:
     refused(run("eval", "--tasks", "maths", "--library", library), "did you mean 'math'?")
-    refused(run("eval", "--library", library), "There is no skill named")
+    refused(run("eval", "--library", library), "Nothing says what to measure on")
+    refused(run("eval", "--tasks", "composites", "--library", library), "There is no skill named")
 
 
 @pytest.mark.parametrize("prompt", ["", "   \n"])
