@@ -10,7 +10,7 @@ batch, and a row that ends makes room for the next question at once.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -93,40 +93,43 @@ class Answers:
         return [self._known[question] for question in questions]
 
     def _run(self, questions: Sequence[Question], step: Callable[[int], None]) -> None:
-        # No two questions share keys and values of a prompt, and prompts are read whole.
+        # no two questions share keys and values of a prompt
         limits = Limits(max_rows=self.batch_size, prefix_bytes=0)
-        waiting, running = deque(questions), dict[Submission, Question]()
         engine = Engine(self.base, self.mixed, limits=limits)
-        while waiting or running:
-            while waiting and len(running) < _AHEAD * self.batch_size:
-                question = waiting.popleft()
-                sampling = Sampling(max_new_tokens=question.max_new_tokens)
-                try:
-                    handle = engine.submit(Request(question.prompt, question.mix, sampling))
-                except LoramixError as error:
-                    self._known[question] = error
-                    step(1)
-                else:
-                    running[handle] = question
-            ended = {handle for handle, piece in engine.step() if piece.finish_reason is not None}
-            if engine.failed:
-                ended |= {handle for handle in running if handle.done}
-            for handle in ended & running.keys():
-                self._end(running.pop(handle), handle)
-                step(1)
+        requests = [
+            Request(q.prompt, q.mix, Sampling(max_new_tokens=q.max_new_tokens)) for q in questions
+        ]
+        for place, answer in run_all(engine, requests):
+            question = questions[place]
+            self._known[question] = answer
+            step(1)
+            if is_text(answer):
+                self.computed += 1
+                self.computed_tokens += answer.completion_tokens
+                if self.cache is not None:
+                    self.cache.put(question, answer)
 
-    def _end(self, question: Question, handle: Submission) -> None:
-        if handle.error is not None:
+
+def run_all(engine: Engine, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+    """Have an engine answer requests of one completion each; (place, answer) as they end."""
+    waiting, running = deque(enumerate(requests)), dict[Submission, int]()
+    while waiting or running:
+        while waiting and len(running) < _AHEAD * engine.limits.max_rows:
+            place, request = waiting.popleft()
+            try:
+                running[engine.submit(request)] = place
+            except LoramixError as refused:
+                yield place, refused
+        ended = [handle for handle, piece in engine.step() if piece.finish_reason is not None]
+        if engine.failed:
+            ended += [handle for handle in running if handle.error is not None]
+        for handle in ended:
             error = handle.error
-            own = error if isinstance(error, LoramixError) else ForwardError(str(error))
-            self._known[question] = own
-            return
-        [completion] = handle.result()
-        self._known[question] = completion
-        self.computed += 1
-        self.computed_tokens += completion.completion_tokens
-        if self.cache is not None:
-            self.cache.put(question, completion)
+            if error is None:
+                yield running.pop(handle), handle.result()[0]
+            else:
+                own = error if isinstance(error, LoramixError) else ForwardError(str(error))
+                yield running.pop(handle), own
 
 
 def is_text(answer: Answer) -> TypeGuard[Completion]:

@@ -38,7 +38,8 @@ def likelihoods(
     batch_size: int = 32,
     step: Callable[[int], None] = lambda _: None,
 ) -> list[Likelihood]:
-    """One for each row, in order. A row may not be longer than the context.
+    """One for each row, in order. The last token of a row is not read, so that a row may be one
+    token longer than the context.
 
     Args:
         mixed: the base with its skills.
@@ -62,15 +63,15 @@ def likelihoods(
 
 
 def _rate(mixed: MixedModel, base: Base, rows: Sequence[Row]) -> list[Likelihood]:
+    # the last token is rated and never read; right padding needs no mask, since no token sees it
     width = max(len(row.ids) for row in rows)
-    # right padding: no token sees what stands after it, so no mask is needed
     ids = torch.tensor([[*row.ids, *[base.pad_id] * (width - len(row.ids))] for row in rows])
     ids = ids.to(base.device)
     names = sorted({name for row in rows for name in row.mix.weights})
     call: Any = mixed
     weights = weight_matrix([row.mix for row in rows], names, device=base.device)
     chosen = {"mix_weights": weights, "mix_names": names} if names else {}
-    logits = call(input_ids=ids, use_cache=False, **chosen).logits
+    logits = call(input_ids=ids[:, :-1], use_cache=False, **chosen).logits
     shown = []
     for row, each, own in zip(rows, logits, ids, strict=True):
         some = each[row.start - 1 : len(row.ids) - 1].float()
