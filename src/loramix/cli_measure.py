@@ -142,7 +142,7 @@ def evaluate(
             "the scores before.",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Prompts answered together.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Prompts answered together.")] = 64,
     seed: Annotated[int, typer.Option(help="Of examples and intervals.")] = 0,
     plot: Annotated[
         Path | None,

@@ -38,7 +38,7 @@ def evaluate(
     completion: str | None = None,
     max_new_tokens: int = 0,
     limit: int | None = None,
-    batch_size: int = 32,
+    batch_size: int = 64,
     seed: int = 0,
     plot: Path | None = None,
     cache: Path | None = None,
