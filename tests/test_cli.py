@@ -307,7 +307,27 @@ def test_a_fitted_mix_is_saved_and_used_by_the_other_commands(
 
 def test_eval_refuses_what_it_cannot_measure(library: Path) -> None:
     refused(run("eval", "--tasks", "maths", "--library", library), "did you mean 'math'?")
-    refused(run("eval", "--library", library), "There is no skill named")
+    refused(run("eval", "--library", library), "Nothing says what to measure on")
+    refused(run("eval", "--tasks", "composites", "--library", library), "There is no skill named")
+
+
+def test_eval_measures_a_file_and_a_mix(own_library: Path, tmp_path: Path) -> None:
+    file = tmp_path / "north.jsonl"
+    file.write_text(rows("north", 4))
+    call = [
+        *("eval", "--tasks", f"north={file}", "--prompt", "{text}", "--completion", "{answer}"),
+        *("--mix", "north=0.5,south=0.5", "--systems", "base,skill", "--device", "cpu"),
+        *("--library", own_library, "--cache", tmp_path / "answers", "--metric", "f1"),
+    ]
+    given = run(*call, "--json").json()
+    assert given["tasks"]["north"].keys() >= {"base", "skill", "intervals", "n", "systems"}
+    assert given["matrix"]["systems"] == ["base", "north", "mix north=0.5,south=0.5"]
+    assert given["answers"]["computed"] > 0
+    shown = run(*call)
+    assert shown.code == 0
+    assert "north (f1)" in shown.out
+    assert "0 answers written" in shown.out
+    refused(run(*call, "--metric", "number"), "does not fit the task 'north'")
 
 
 @pytest.mark.parametrize("prompt", ["", "   \n"])

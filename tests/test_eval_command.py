@@ -20,7 +20,8 @@ from loramix.errors import (
     UnknownSkillError,
     UsageError,
 )
-from loramix.evaluate import Answers, both_right, evaluate_composites, mixed_model
+from loramix.evaluate import Answers, Question, both_right, evaluate_composites, mixed_model
+from loramix.evaluate.answering import Answer
 from loramix.evaluate.plots import grouped_bars, standalone
 from loramix.gate import FixedRouter
 from loramix.generate import Completion
@@ -53,6 +54,11 @@ def base(place: Path) -> Base:
     return load_base(str(place / "base"), device="cpu")
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 class Spelled:
     """A composite whose parts are letters that the answer must hold."""
 
@@ -70,6 +76,9 @@ class Spelled:
 
 class Scripted(Answers):
     """Answers that say with what they were made: M for math, C for code, small for half of it."""
+
+    def ask(self, questions: Sequence[Question], step: Any = None) -> list[Answer]:
+        return []  # what is asked ahead is asked again, one by one
 
     def __call__(
         self, prompts: Sequence[str], mixes: Sequence[Mix], max_new_tokens: int, step: Any = None
@@ -121,7 +130,7 @@ def test_the_command_measures_composites_tasks_and_what_blending_did(
     plot = tmp_path / "plots" / "eval.svg"
     told = evaluate(
         "composites,sentiment", apart=place / "apart", limit=2, plot=plot, device="cpu",
-        library=place / "library",
+        library=place / "library", systems="base,skill",
     )  # fmt: skip
     composites = told["composites"]
     for name in COMPOSITES:
@@ -152,6 +161,14 @@ def test_a_plot_stands_alone_with_its_colours() -> None:
         ({"tasks": "composite"}, UsageError, "did you mean 'composites'"),
         ({"tasks": "maths"}, UsageError, "did you mean 'math'"),
         ({"tasks": " ,"}, UsageError, "No task is named"),
+        ({"tasks": "math,math=code"}, UsageError, "Two tasks have the name"),
+        ({"systems": "bases"}, UsageError, "did you mean 'base'"),
+        ({"mixes": ["maths=0.5"]}, UnknownSkillError, "did you mean 'math'"),
+        ({"experts": [Path("nowhere")]}, UsageError, "holds no expert"),
+        ({"metrics": ["rouge"]}, UsageError, "no such metric"),
+        ({"tasks": "math", "metrics": ["maths=f1"]}, UsageError, "did you mean 'math'"),
+        ({"tasks": "math", "metrics": ["tests"]}, UsageError, "does not fit the task 'math'"),
+        ({"plot": "eval.gif"}, UsageError, "No picture is drawn as .gif"),
         ({"tasks": "math", "apart": "apart"}, UsageError, "on composites only"),
         ({"apart": "nowhere"}, LibraryError, "no such folder"),
         ({"plot": "."}, UsageError, "is a folder"),
@@ -177,8 +194,10 @@ def test_libraries_that_do_not_fit_are_told(place: Path, tmp_path: Path) -> None
     with few.edit() as txn:
         txn.remove("math")
     with pytest.raises(UnknownSkillError, match="math"):
-        evaluate(library=few.path)
+        evaluate("composites", library=few.path)
     with pytest.raises(UnknownSkillError, match="math"):
         evaluate(library=place / "library", apart=few.path)
     with pytest.raises(AdapterMismatchError, match="another base"):
-        evaluate(library=place / "library", apart=Library.shipped().path, limit=1, device="cpu")
+        evaluate(
+            "composites", library=place / "library", apart=Library.shipped().path, device="cpu"
+        )

@@ -38,7 +38,8 @@ ORDER = [
     *("gate",),  # prompts → scores → mixes
     *("detokenize", "sampling", "engine", "generate"),  # mixes → text
     *("evaluate", "merge", "fit", "demo", "bench"),
-    *("commands", "render", "console", "cli_merge", "cli_measure", "cli"),
+    *("commands", "harness", "tables", "render_eval", "render"),  # what is done, and shown
+    *("console", "cli_merge", "cli_measure", "cli"),
 ]
 # The one way back: the door through which all rows come looks a builtin task up by its name.
 BACK = {("data", "pocket")}

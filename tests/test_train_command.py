@@ -286,7 +286,8 @@ def test_scores_are_shares_and_1_for_the_expected_answer(
 ) -> None:
     score, same = score_answers(metric, [expected] * 2, [given, expected])
     assert 0 <= score <= 1
-    assert same == 1 or metric == "number"
+    # a text need not hold a number, nor two words in a row
+    assert same == 1 or metric in ("number", "rouge_2")
 
 
 def test_metrics_see_what_they_are_for() -> None:

@@ -2,16 +2,18 @@
 
     METRICS["f1"](["in Paris"], ["Paris"])        # expected, given → [0.667]
 
-All compare after the normalisation of SQuAD's evaluation (Rajpurkar et al. 2016): lower case, no
-punctuation, no articles, single spaces.
+`exact` and `f1` compare after the normalisation of SQuAD's evaluation (Rajpurkar et al. 2016):
+lower case, no punctuation, no articles, single spaces. ROUGE is the `rouge-score` package's.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 Metric = Callable[[str, str], float]
 """The expected answer and the given one → a score."""
@@ -40,31 +42,61 @@ def f1(expected: str, given: str) -> float:
     return 2 * shared / (len(wanted) + len(found))
 
 
+def _rouge(kind: str, expected: str, given: str) -> float:
+    """F-measure of `rouge-score` (Lin 2004); no stemming, so that it holds for any language."""
+    if not normal(expected) or not normal(given):
+        return float(normal(expected) == normal(given))
+    return float(_scorer(kind).score(expected, given)[kind].fmeasure)
+
+
+@functools.cache
+def _scorer(kind: str) -> Any:
+    from rouge_score import rouge_scorer, tokenizers
+
+    class Words(tokenizers.Tokenizer):  # type: ignore[misc]
+        """The words of `normal`: the package's own tokenizer drops all that is not a-z and 0-9."""
+
+        def tokenize(self, text: str) -> list[str]:
+            return normal(text).split()
+
+    return rouge_scorer.RougeScorer([kind], tokenizer=Words())
+
+
+def rouge_1(expected: str, given: str) -> float:
+    """ROUGE-1: single words in common."""
+    return _rouge("rouge1", expected, given)
+
+
+def rouge_2(expected: str, given: str) -> float:
+    """ROUGE-2: pairs of words in common."""
+    return _rouge("rouge2", expected, given)
+
+
 def rouge_l(expected: str, given: str) -> float:
-    """2 L / (m + n) with L the longest common subsequence of words (Lin 2004, β = 1)."""
-    wanted, found = normal(expected).split(), normal(given).split()
-    if not wanted or not found:
-        return float(wanted == found)
-    best = [0] * (len(found) + 1)
-    for word in wanted:
-        above = 0  # best[j] of the row before, at j - 1
-        for j, other in enumerate(found, start=1):
-            above, best[j] = best[j], above + 1 if word == other else max(best[j], best[j - 1])
-    return 2 * best[-1] / (len(wanted) + len(found))
+    """ROUGE-L: the longest common subsequence of words."""
+    return _rouge("rougeL", expected, given)
 
 
 def number(expected: str, given: str) -> float:
     """1 if the last number in both is the same."""
-    wanted, found = _last_number(expected), _last_number(given)
+    wanted, found = last_number(expected), last_number(given)
     return float(wanted is not None and wanted == found)
 
 
-def _last_number(text: str) -> float | None:
+def last_number(text: str) -> float | None:
+    """The last number of a text, commas between its digits allowed; None if it has none."""
     found = _NUMBER.findall(text)
     return float(found[-1].replace(",", "")) if found else None
 
 
-METRICS: dict[str, Metric] = {"exact": exact, "f1": f1, "rouge_l": rouge_l, "number": number}
+METRICS: dict[str, Metric] = {
+    "exact": exact,
+    "f1": f1,
+    "rouge_1": rouge_1,
+    "rouge_2": rouge_2,
+    "rouge_l": rouge_l,
+    "number": number,
+}
 
 
 def score_answers(metric: str, expected: Sequence[str], given: Sequence[str]) -> list[float]:

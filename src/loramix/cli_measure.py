@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from loramix import console, render
-from loramix.commands.options import DeviceOption, JsonOption, LibraryOption
+from loramix import console, render, render_eval
+from loramix.commands.options import DeviceOption, DtypeOption, JsonOption, LibraryOption
 
 
 def fit_mix(
@@ -40,7 +40,7 @@ def fit_mix(
         str | None, typer.Option(metavar="A,B", help="Only these skills. Without it: all.")
     ] = None,
     metric: Annotated[
-        str, typer.Option(help="auto (exact), exact, f1, rouge_l, or number (the last one).")
+        str, typer.Option(help="auto (exact), exact, f1, rouge_1, rouge_2, rouge_l, or number.")
     ] = "auto",
     save: Annotated[
         str | None,
@@ -77,13 +77,63 @@ def fit_mix(
 
 
 def evaluate(
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="A YAML of `loramix train`: its held-out data are the tasks."),
+    ] = None,
     tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A,B",
+            help="Builtin tasks; composites (requests that need two skills); FILE; "
+            "ORG/DATASET[:CONFIG][@SPLIT] of the hub. SKILL=FILE says whose task it is. "
+            "Without it: all that the skills' names say.",
+        ),
+    ] = None,
+    systems: Annotated[
         str,
         typer.Option(
             metavar="A,B",
-            help="composites (requests that need two skills), or builtin tasks by name.",
+            help="base; skill (each task's own) or skills (all on all); routed (as the library "
+            "does) or routers (gate, keywords, centroid, each with top1, topk, blend); mixes; "
+            "experts.",
         ),
-    ] = "composites",
+    ] = "base,skills,routers,mixes,experts",
+    mix: Annotated[
+        list[str] | None, typer.Option(metavar="RECIPE", help="Measure this mix too; repeatable.")
+    ] = None,
+    expert: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Measure a merged adapter of `loramix merge` too; repeatable."
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="M",
+            help="auto, accuracy, macro_f1, exact, f1, rouge_1, rouge_2, rouge_l, number (the "
+            "last one), tests (passed by code), perplexity; TASK=M for one task.",
+        ),
+    ] = None,
+    perplexity: Annotated[
+        bool, typer.Option("--perplexity", help="Of the right answers, beside every metric.")
+    ] = False,
+    prompt: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="Template of a file's prompts. Without it: {prompt}."),
+    ] = None,
+    completion: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="Template of its answers. Without it: {completion}."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=0, help="The most tokens of an answer; 0 follows from the task.")
+    ] = 0,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Examples of each task. Without it: the YAML's, or 100."),
+    ] = None,
     apart: Annotated[
         Path | None,
         typer.Option(
@@ -92,30 +142,54 @@ def evaluate(
             "the scores before.",
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Held-out examples of each task.")] = 60,
-    batch_size: Annotated[int, typer.Option(min=1, help="Prompts answered together.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Prompts answered together.")] = 64,
     seed: Annotated[int, typer.Option(help="Of examples and intervals.")] = 0,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the scores into this SVG.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the scores into this SVG, PNG or PDF."),
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep answers here, so that a run that was stopped goes on. "
+            "Without it: loramix/answers.sqlite in the user's cache folder.",
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Compute every answer, and keep none.")
+    ] = False,
     library: LibraryOption = None,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Score base, skills, routing and blends on held-out examples of builtin tasks."""
+    """Score base, skills, routers, mixes and experts on held-out examples of any tasks."""
     from loramix.commands import evaluate as work
 
     console.report(
         lambda: work.evaluate(
             tasks,
+            config=config,
             apart=apart,
+            systems=systems,
+            mixes=mix or (),
+            experts=expert or (),
+            metrics=metric or (),
+            perplexity=perplexity,
+            prompt=prompt,
+            completion=completion,
+            max_new_tokens=max_new_tokens,
             limit=limit,
             batch_size=batch_size,
             seed=seed,
             plot=plot,
+            cache=cache,
+            use_cache=not no_cache,
             library=library,
             device=device,
+            dtype=dtype,
         ),
         as_json,
-        render.evaluate,
+        render_eval.evaluate,
     )

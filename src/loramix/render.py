@@ -5,48 +5,12 @@ Each function takes the dict that `--json` would print. rich is loaded only when
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-_NARROW = 12  # columns of text fold, but not further than this
-
-
-def _print(*things: object) -> None:
-    from rich.console import Console
-
-    # highlight would colour numbers inside a user's text; markup would eat its [brackets].
-    Console(highlight=False, markup=False, soft_wrap=True).print(*things)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    cells = [[Text(_cell(value)) for value in row] for row in rows]
-    longest = [
-        max(len(column), *(row[at].cell_len for row in cells), 0)
-        for at, column in enumerate(columns)
-    ]
-    # A name is what the next command is given, so it stays whole; the rest folds, to a point.
-    least = [longest[0], *(min(length, _NARROW) for length in longest[1:])]
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
-    for at, (column, width) in enumerate(zip(columns, least, strict=True)):
-        justify: Any = "left" if at == 0 else "default"
-        table.add_column(column, justify=justify, min_width=width, overflow="fold", no_wrap=at == 0)
-    for row in cells:
-        table.add_row(*row)
-    console = Console(highlight=False)
-    # a window that is narrower still wraps the lines by itself, and loses nothing
-    console.width = max(console.width, sum(least) + 3 * len(least))
-    console.print(table)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+from loramix.tables import cell as _cell
+from loramix.tables import say as _print
+from loramix.tables import table as _table
 
 
 def _bar(share: float, width: int = 24) -> str:
@@ -264,42 +228,6 @@ def fit_mix(result: dict[str, Any]) -> None:
     )
     if result["saved"]:
         _print(f'saved: loramix generate "…" --mix {result["saved"]}')
-
-
-def evaluate(result: dict[str, Any]) -> None:
-    """Tasks, then composites, then what blending did to the skills; each with its interval."""
-    if "tasks" in result:
-        _measured("task", result["tasks"], ("base", "skill", "routed"))
-    if "composites" in result:
-        found: Mapping[str, Any] = result["composites"]
-        systems = [name for name, value in found.items() if not isinstance(value, Mapping)]
-        kinds = {name: row for name, row in found.items() if "n" in _mapping(row)}
-        _measured("both parts right", {**kinds, "all": found}, systems)
-    if "skills" in result:
-        _measured("skill alone", result["skills"], ("before", "after"))
-    if result["plot"]:
-        _print(f"plot: {result['plot']}")
-    _print(f"library: {result['library']} ({result['seconds']:.0f} s)")
-
-
-def _measured(first: str, rows: Mapping[str, Any], systems: Sequence[str]) -> None:
-    """Scores with their 95 % intervals, a system a column; empty columns are left out."""
-    kept = [system for system in systems if any(system in row for row in rows.values())]
-    _table(
-        (first, *kept),
-        [
-            (name, *(
-                None if row.get(system) is None
-                else f"{row[system]:.3f} ({' to '.join(map(_cell, row['intervals'][system]))})"
-                for system in kept
-            ))
-            for name, row in rows.items()
-        ],
-    )  # fmt: skip
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def bench(result: dict[str, Any]) -> None:

@@ -8,12 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loramix.answers import score_answers
 from loramix.config import BlendConfig, Config
 from loramix.data import Example
 from loramix.data.load import load_examples, load_train_dev
 from loramix.errors import DataError
-from loramix.evaluate import Answers, ScoreMany, both_right, score_of
+from loramix.evaluate import Answers, ScoreMany, both_right, score_each, score_of
 from loramix.gate import RoutedExample
 from loramix.mix import Mix
 from loramix.pocket.tasks import COMPOSITES
@@ -97,7 +96,7 @@ def _read(settings: Config, name: str, blend: BlendConfig) -> Blend:
     def score(examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
         if composite is not None and blend.metric == "auto":
             return both_right(composite.score_parts(examples, texts))
-        return score_answers(metric, [example.completion for example in examples], texts)
+        return score_each(metric, examples, texts)
 
     stated = dict(blend.skills)
     return Blend(

@@ -1,4 +1,4 @@
-"""`loramix eval`: base, skills, routing and blends on held-out examples of builtin tasks."""
+"""`loramix eval`: base, skills, routing, mixes and experts, on any tasks."""
 
 from __future__ import annotations
 
@@ -6,63 +6,185 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramix.errors import UsageError, nearest
+from loramix.errors import UsageError
 from loramix.library import Library
 from loramix.mix import check_skills
-from loramix.storage import storage_errors
 
 if TYPE_CHECKING:
+    from loramix.base import Base
+    from loramix.commands.eval_systems import Expert
+    from loramix.commands.eval_tasks import Wanted
+    from loramix.config import Config
     from loramix.evaluate import Answers
-    from loramix.phases import Step
+    from loramix.gate.router import Router
+    from loramix.phases import Phases, Step
     from loramix.pocket.tasks.task import Composite
 
-COMPOSITES_WORD = "composites"
+EXAMPLES = 100
+SYSTEMS = "base,skills,routers,mixes,experts"
 
 
 def evaluate(
-    tasks: str = COMPOSITES_WORD,
+    tasks: str | Sequence[str] | None = None,
     *,
+    config: Path | None = None,
     apart: Path | None = None,
-    limit: int = 60,
-    batch_size: int = 32,
+    systems: str = SYSTEMS,
+    mixes: Sequence[str] = (),
+    experts: Sequence[Path] = (),
+    metrics: Sequence[str] = (),
+    perplexity: bool = False,
+    prompt: str | None = None,
+    completion: str | None = None,
+    max_new_tokens: int = 0,
+    limit: int | None = None,
+    batch_size: int = 64,
     seed: int = 0,
     plot: Path | None = None,
+    cache: Path | None = None,
+    use_cache: bool = True,
     library: Path | None = None,
     device: str = "auto",
+    dtype: str = "auto",
 ) -> dict[str, Any]:
     """Measures a library.
 
     Args:
-        tasks: with commas: `composites`, and builtin tasks whose skills the library has.
-        apart: a library of the same skills trained without blends.
-        limit: held-out examples of each task.
+        tasks: see `read_tasks`, several with commas; None is all that fit the library, or those
+            of the YAML.
+        config: a YAML whose skills' held-out data are tasks.
+        apart: a library of the same skills trained without blends, for composites.
+        systems: see `GROUPS` in `eval_systems`, several with commas.
+        mixes: recipes to measure beside those that the library keeps.
+        experts: folders of merged adapters.
+        metrics: `NAME` for all tasks, `TASK=NAME` for one.
+        perplexity: of the right answers, beside every metric.
+        prompt, completion: templates over the columns of files and datasets.
+        max_new_tokens: of an answer; 0 follows from the task.
+        limit: examples of each task; None is the YAML's, or 100.
         batch_size: prompts answered together.
         seed: of examples and intervals.
-        plot: an SVG file to draw into.
-        library: its folder; None is the shipped one.
-        device: see `load_base`.
+        plot: an SVG, PNG or PDF file to draw into.
+        cache: a file of earlier answers; None is one in the user's cache folder.
+        use_cache: whether there is one at all.
+        library: its folder; None is the YAML's, or the shipped one.
+        device, dtype: see `load_base`.
 
     Returns:
-        tasks.NAME.{base, skill, routed} for the builtin tasks, with `intervals` and `n`;
-        for `composites` what `evaluate_composites` gives, and skills.NAME.{before, after}: each
-        skill alone in `apart` and in this library. What there is no gate or no `apart` for is
-        left out. Also seconds, library, plot.
+        See `loramix.evaluate.Evaluation`; parts that were not asked for are left out.
 
     Raises:
-        UsageError: no such task, or nothing to measure.
-        UnknownSkillError: a task without a skill of its name.
+        UsageError, ConfigError, DataError: the call, the YAML or the data.
+        UnknownSkillError: a task without a skill that it needs.
         AdapterMismatchError: `apart` is for another base.
         LibraryError: no library.
         StorageError: the plot cannot be written.
     """
+    from loramix.evaluate.heat import check_plot
+
+    settings = _config(config)
+    if library is None and settings is not None:
+        library = settings.library
     opened = Library.shipped() if library is None else Library.open(library)
     other = None if apart is None else Library.open(apart)
-    from loramix.pocket.tasks import COMPOSITES, TASKS
+    if plot is not None:
+        check_plot(plot)
 
-    names = _names(tasks, list(TASKS))
-    singles = [name for name in names if name != COMPOSITES_WORD]
-    kinds = dict(COMPOSITES) if COMPOSITES_WORD in names else {}
-    needed = dict.fromkeys([*singles, *(skill for kind in kinds.values() for skill in kind.skills)])
+    from loramix.commands.eval_systems import find_experts, parse_groups, parse_recipes
+    from loramix.commands.eval_tasks import Reading, parse_metrics, read_tasks
+    from loramix.data.load import COMPLETION, PROMPT
+
+    examples = limit or (EXAMPLES if settings is None else settings.evaluation.examples)
+    groups, recipes = parse_groups(systems), parse_recipes(mixes, opened)
+    merged = find_experts(experts, opened)
+    items = [tasks] if isinstance(tasks, str) else list(tasks or ())
+    reading = Reading(
+        list(opened.skills), examples, seed, parse_metrics(metrics), prompt or PROMPT,
+        completion or COMPLETION, max_new_tokens,
+    )  # fmt: skip
+    wanted = read_tasks(items, reading, settings)
+    kinds = _composites(wanted, opened, other, tasks)
+    for task in wanted.tasks:
+        if task.skill is not None:
+            check_skills([task.skill], opened.skills)
+
+    from loramix.commands.eval_systems import make_routers, make_systems
+    from loramix.evaluate import evaluate_matrix
+    from loramix.phases import Phases
+
+    result: dict[str, Any] = {}
+    with Phases() as phases:
+        with phases.phase("load the base"):
+            base = _base(opened, device, dtype)
+            routers = make_routers(base, opened, groups)
+            after = _answers(base, opened, merged, batch_size, cache, use_cache)
+            before = None
+            if other is not None:
+                other.check_base(base)
+                before = _answers(base, other, (), batch_size, cache, use_cache)
+        try:
+            if wanted.tasks:
+                with phases.phase("measure the tasks") as step:
+                    sized = _sized(base, wanted)
+                    result |= evaluate_matrix(
+                        after,
+                        sized,
+                        make_systems(
+                            opened, sized, groups, routers, recipes, merged, wanted.blends
+                        ),
+                        seed=seed,
+                        perplexity=perplexity,
+                        progress=lambda what, done, total: step(done, total, what),
+                    )
+            if wanted.tasks and routers:
+                with phases.phase("measure the routers"):
+                    result["routing"] = _routing(wanted, routers, kinds, examples, seed)
+            if kinds:
+                result |= _measure_composites(after, before, opened, kinds, examples, seed, phases)
+        finally:
+            for each in (after, before):
+                if each is not None and each.cache is not None:
+                    each.cache.close()
+    if plot is not None:
+        from loramix.evaluate.heat import draw_evaluation
+
+        draw_evaluation(result, plot)
+    kept = after.cache
+    return {
+        **result,
+        "answers": {
+            "computed": after.computed + (0 if before is None else before.computed),
+            "computed_tokens": after.computed_tokens,
+            "cached": 0 if kept is None else kept.hits,
+            "broken": 0 if kept is None else kept.broken,
+        },
+        "cache": None if kept is None else str(kept.path),
+        "phases": dict(phases.seconds),
+        "seconds": phases.elapsed,
+        "library": str(opened.path),
+        "base": base.id,
+        "seed": seed,
+        "apart": None if other is None else str(other.path),
+        "plot": None if plot is None else str(plot),
+    }
+
+
+def _config(path: Path | None) -> Config | None:
+    if path is None:
+        return None
+    from loramix.config import load_config
+
+    return load_config(path)
+
+
+def _composites(
+    wanted: Wanted, opened: Library, other: Library | None, tasks: object
+) -> dict[str, Composite]:
+    """The kinds of composites that are measured; their skills are in both libraries."""
+    from loramix.pocket.tasks import COMPOSITES
+
+    kinds = dict(COMPOSITES) if wanted.composites else {}
+    needed = list(dict.fromkeys(skill for kind in kinds.values() for skill in kind.skills))
     check_skills(needed, opened.skills)
     if other is not None:
         if not kinds:
@@ -72,91 +194,115 @@ def evaluate(
                 hint="add composites to --tasks, or leave out --apart",
             )
         check_skills(needed, other.skills)
-    if plot is not None and plot.is_dir():
-        raise UsageError(f"{plot} is a folder.", expected="a file", hint=f"--plot {plot}/eval.svg")
+    return kinds
 
+
+def _base(library: Library, device: str, dtype: str) -> Base:
     from loramix.base import load_base
-    from loramix.evaluate import Answers, evaluate_composites, evaluate_skills, mixed_model
-    from loramix.gate import make_policy, read_gate
-    from loramix.phases import Phases
 
-    result: dict[str, Any] = {}
-    with Phases() as phases:
-        with phases.phase("load the base"):
-            base = load_base(opened.base_id, device)
-            opened.check_base(base)
-            router = None if opened.gate() is None else read_gate(opened, base)
-            policy = make_policy(opened)
-            answers = Answers(base, mixed_model(base, opened), batch_size)
-        if singles:
-            with phases.phase("score the tasks") as step:
-                scores = evaluate_skills(
-                    base,
-                    answers.mixed,
-                    {name: TASKS[name] for name in singles},
-                    ["base", "skill", *(["routed"] if router else [])],
-                    limit,
-                    seed,
-                    router=router,
-                    policy=policy,
-                    answers=answers,
-                    progress=lambda what, done, total: step(done, total, what),
-                )
-            result["tasks"] = {name: _plain(row) for name, row in scores.items()}
-        if kinds:
-            before = None
-            if other is not None:
-                other.check_base(base)
-                before = Answers(base, mixed_model(base, other), batch_size)
-            with phases.phase("score the composites") as step:
-                result[COMPOSITES_WORD] = evaluate_composites(
-                    answers,
-                    kinds,
-                    router=router,
-                    policy=policy,
-                    apart=before,
-                    n=limit,
-                    seed=seed,
-                    progress=lambda what, done, total: step(done, total, what),
-                )
-            with phases.phase("score the skills") as step:
-                result["skills"] = _before_after(answers, before, kinds, limit, seed, step)
-    if plot is not None:
-        _draw(result, plot)
+    base = load_base(library.base_id, device, dtype)
+    library.check_base(base)
+    return base
+
+
+def _answers(
+    base: Base,
+    library: Library,
+    experts: Sequence[Expert],
+    batch_size: int,
+    path: Path | None,
+    use_cache: bool,
+) -> Answers:
+    """Answers of a library and experts, with what is known of them from earlier runs."""
+    from loramix.commands.eval_systems import digests
+    from loramix.evaluate import AnswerCache, Answers, default_cache, mixed_model
+
+    mixed = mixed_model(base, library)
+    for expert in experts:
+        mixed.add(expert.name, expert.adapter(base))
+    kept = None
+    if use_cache:
+        scope = f"{base.fingerprint} {base.precision}"
+        kept = AnswerCache(path or default_cache(), scope, digests(library, experts))
+    return Answers(base, mixed, batch_size, kept)
+
+
+def _sized(base: Base, wanted: Wanted) -> list[Any]:
+    """The tasks, with room for answers a quarter longer than the longest right one."""
+    from dataclasses import replace
+
+    def tokens(text: str) -> int:
+        return len(base.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    return [
+        task
+        if task.max_new_tokens
+        else replace(
+            task,
+            max_new_tokens=min(
+                base.max_length, max(tokens(e.completion) for e in task.examples) * 5 // 4 + 4
+            ),
+        )
+        for task in wanted.tasks
+    ]
+
+
+def _routing(
+    wanted: Wanted,
+    routers: Mapping[str, Router],
+    kinds: Mapping[str, Composite],
+    limit: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Router → how well it routes the prompts of the tasks; see `evaluate_router`."""
+    from loramix.evaluate import evaluate_router
+    from loramix.pocket.tasks import NONE, TASKS
+
+    prompts: dict[str, list[str]] = {}
+    for task in wanted.tasks:
+        if task.skill is not None:
+            prompts.setdefault(task.skill, []).extend(e.prompt for e in task.examples)
+    builtin = any(task.name in TASKS for task in wanted.tasks)
+    none = [e.prompt for e in NONE.examples("test", limit, seed)] if builtin else []
+    both = {
+        name: (kind.skills, [e.prompt for e in kind.answerable("test", limit, seed)])
+        for name, kind in kinds.items()
+    }
+    if not prompts:
+        return {}
     return {
-        **result,
-        "seconds": phases.elapsed,
-        "library": str(opened.path),
-        "apart": None if other is None else str(other.path),
-        "plot": None if plot is None else str(plot),
+        name: evaluate_router(router, prompts, none, both, seed) for name, router in routers.items()
     }
 
 
-def _names(tasks: str, known: Sequence[str]) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in tasks.split(",") if name.strip()))
-    choice = [COMPOSITES_WORD, *known]
-    for name in names:
-        if name not in choice:
-            near = nearest(name, choice)
-            raise UsageError(
-                f"There is no builtin task {name!r}.",
-                given=f"--tasks {tasks}",
-                expected=", ".join(choice),
-                hint=f"did you mean {near!r}?" if near else "name some of them, with commas",
-            )
-    if not names:
-        raise UsageError(
-            "No task is named.", given=f"--tasks {tasks!r}", expected=", ".join(choice),
-            hint="leave --tasks out for composites",
-        )  # fmt: skip
-    return names
+def _measure_composites(
+    after: Answers,
+    before: Answers | None,
+    library: Library,
+    kinds: Mapping[str, Composite],
+    limit: int,
+    seed: int,
+    phases: Phases,
+) -> dict[str, Any]:
+    from loramix.evaluate import evaluate_composites
+    from loramix.gate import make_policy, read_gate
 
-
-def _plain(row: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """system → score, with `intervals` and `n`, of what `evaluate_skills` gives for a task."""
-    scores: dict[str, Any] = {system: figures["score"] for system, figures in row.items()}
-    intervals = {system: [figures["low"], figures["high"]] for system, figures in row.items()}
-    return {**scores, "intervals": intervals, "n": next(iter(row.values()))["n"]}
+    router = None if library.gate() is None else read_gate(library, after.base)
+    result: dict[str, Any] = {}
+    with phases.phase("measure the composites") as step:
+        result["composites"] = evaluate_composites(
+            after,
+            kinds,
+            router=router,
+            policy=make_policy(library),
+            apart=before,
+            n=limit,
+            seed=seed,
+            progress=lambda what, done, total: step(done, total, what),
+        )
+    with phases.phase("measure their skills") as step:
+        result["skills"] = _before_after(after, before, kinds, limit, seed, step)
+    return result
 
 
 def _before_after(
@@ -192,17 +338,3 @@ def _before_after(
             intervals = found[name].setdefault("intervals", {})
             intervals[key] = [figures["low"], figures["high"]]
     return found
-
-
-def _draw(result: Mapping[str, Any], path: Path) -> None:
-    """One SVG: a group of bars for each task and each kind of composite."""
-    from loramix.evaluate import COMPOSITE_SYSTEMS
-    from loramix.evaluate.plots import grouped_bars, standalone
-
-    rows = {**result.get("tasks", {})}
-    kinds = result.get(COMPOSITES_WORD, {})
-    rows |= {name: row for name, row in kinds.items() if isinstance(row, Mapping) and "n" in row}
-    drawn = standalone(grouped_bars(rows, ["skill", "routed", *COMPOSITE_SYSTEMS]))
-    with storage_errors("writing the plot", path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(drawn, "utf-8")

@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from loramix import __version__
-from loramix.answers import score_answers
 from loramix.base import Base, load_base
 from loramix.commands.blending import Blend, read_blends, score_blends
 from loramix.config import Config
 from loramix.data import DataSource, Example
 from loramix.data.load import load_examples, load_train_dev
 from loramix.errors import ConfigError
-from loramix.evaluate import Answers, TestSet, difference_of, evaluate_skills, mixed_model
+from loramix.evaluate import (
+    Answers,
+    TestSet,
+    difference_of,
+    evaluate_skills,
+    mixed_model,
+    score_each,
+)
 from loramix.gate import (
     FeatureExtractor,
     LearnedGate,
@@ -176,7 +182,7 @@ def _read(settings: Config, name: str) -> _Skill:
 
 def _by_metric(examples: Sequence[Example], metric: str, length: int) -> TestSet:
     def score(held: Sequence[Example], texts: Sequence[str]) -> list[float]:
-        return score_answers(metric, [example.completion for example in held], texts)
+        return score_each(metric, held, texts)
 
     return TestSet(examples, score, length)
 

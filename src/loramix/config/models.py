@@ -47,7 +47,10 @@ def _template(template: str) -> str:
 
 SkillName = Annotated[str, AfterValidator(_skill_name)]
 Template = Annotated[str, AfterValidator(_template)]
-Metric = Literal["auto", "exact", "f1", "rouge_l", "number"]
+Metric = Literal[
+    "auto", "accuracy", "macro_f1", "exact", "f1", "rouge_1", "rouge_2", "rouge_l", "number",
+    "tests", "perplexity",
+]  # fmt: skip
 
 
 class _Part(BaseModel):
@@ -86,8 +89,9 @@ class SkillConfig(_Part):
     )
     metric: Metric = Field(
         default="auto",
-        description="how answers are scored: exact text, f1 over words, rouge_l, the last number; "
-        "auto: a builtin task's own score, else exact",
+        description="how answers are scored: accuracy or macro_f1 of classes, exact text, f1 over "
+        "words, rouge_1, rouge_2, rouge_l, the last number, tests passed, perplexity; auto: a "
+        "builtin task's own score, else exact, and in `eval` what suits the answers",
     )
     train: SkillTraining | None = Field(
         default=None, description="settings of `train` for this skill only (together: false)"

@@ -25,6 +25,7 @@ def load_examples(
     limit: int | None = None,
     split: str = "train",
     seed: int = 0,
+    faults: list[DataError] | None = None,
 ) -> list[Example]:
     """The examples of a source, in its order.
 
@@ -36,6 +37,8 @@ def load_examples(
             They are drawn with the seed, because files are often sorted by label.
         split: which split, where the source has splits and names none itself.
         seed: for drawing, and for builtin tasks.
+        faults: where it is given, a row that makes no example is left out and told here, as long
+            as some row makes one.
 
     Raises:
         DataError: the source cannot be read, holds no rows, lacks a column that a template
@@ -59,7 +62,17 @@ def load_examples(
         )
     if most is not None and most < len(rows):
         rows = [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), most))]
-    return [_example(row, prompt_template, completion_template) for row in rows]
+    examples = []
+    for row in rows:
+        try:
+            examples.append(_example(row, prompt_template, completion_template))
+        except DataError as error:
+            if faults is None:
+                raise
+            faults.append(error)
+    if faults and not examples:
+        raise faults[0]
+    return examples
 
 
 def load_train_dev(

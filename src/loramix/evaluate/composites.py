@@ -16,8 +16,9 @@ from typing import Any, Protocol
 from loramix.base import check_prompt
 from loramix.data import Example
 from loramix.errors import PromptError
+from loramix.evaluate.answering import Answers
+from loramix.evaluate.cache import Question
 from loramix.evaluate.metrics import score_of
-from loramix.evaluate.skills import Answers
 from loramix.gate.router import Router, route
 from loramix.mix import Mix, Policy
 
@@ -72,8 +73,10 @@ def evaluate_composites(
     missing = {"naive": apart is None, "blend": router is None}
     systems = [system for system in COMPOSITE_SYSTEMS if not missing.get(system)]
     total = len(systems) * len(composites)
+    requests = {name: kind.answerable("test", n, seed) for name, kind in composites.items()}
+    _ask_ahead(answers, composites, requests, router, policy, apart)
     for number, (name, composite) in enumerate(composites.items()):
-        examples = composite.answerable("test", n, seed)
+        examples = requests[name]
         row: dict[str, Any] = {"intervals": {}, "parts": {}, "n": len(examples)}
         for place, system in enumerate(systems):
             progress(f"{name}: {system}", number * len(systems) + place, total)
@@ -101,6 +104,31 @@ def evaluate_composites(
 def both_right(parts: Mapping[str, Sequence[float]]) -> list[float]:
     """1 for each answer all of whose parts score 1; of part → a score for each answer."""
     return [float(min(each) > 1 - 1e-9) for each in zip(*parts.values(), strict=True)]
+
+
+def _ask_ahead(
+    answers: Answers,
+    composites: Mapping[str, TwoSkills],
+    requests: Mapping[str, Sequence[Example]],
+    router: Router | None,
+    policy: Policy | None,
+    apart: Answers | None,
+) -> None:
+    """Have all that needs no other answer written in full batches; the loop then finds it."""
+    first: list[Question] = []
+    naive: list[Question] = []
+    for name, kind in composites.items():
+        prompts, length = [example.prompt for example in requests[name]], kind.max_new_tokens
+        alone = [Mix.base(), *(Mix.of({skill: 1.0}) for skill in kind.skills)]
+        first += [Question(prompt, mix, length) for mix in alone for prompt in prompts]
+        if router is not None:
+            routed = route(router, prompts, policy)
+            first += [Question(p, r.mix, length) for p, r in zip(prompts, routed, strict=True)]
+        halves = Mix.of(dict.fromkeys(kind.skills, 0.5))
+        naive += [Question(prompt, halves, length) for prompt in prompts]
+    answers.ask(first)
+    if apart is not None:
+        apart.ask(naive)
 
 
 def _answer(

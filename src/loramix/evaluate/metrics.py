@@ -37,14 +37,30 @@ class Score:
         return {"score": self.mean, "low": self.low, "high": self.high, "n": self.n}
 
 
-def _resampled_means(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Means [RESAMPLES] of resamples of `values` [n]."""
+def resampled_means(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Means [RESAMPLES, S] of resamples of the rows of `values` [n, S].
+
+    The same n and seed draw the same rows, so that what two systems make of the same examples is
+    paired.
+    """
     rng = np.random.default_rng(seed)
-    means = np.empty(RESAMPLES)
+    n, means = len(values), np.empty((RESAMPLES, values.shape[1]))
+    rows = np.arange(100)[:, None] * n
     for start in range(0, RESAMPLES, 100):  # [100, n] at a time: large sets need no more memory
-        picks = rng.integers(0, len(values), (100, len(values)))
-        means[start : start + 100] = values[picks].mean(axis=1)
+        picks = rng.integers(0, n, (100, n))
+        counts = np.bincount((picks + rows).ravel(), minlength=100 * n).reshape(100, n)
+        means[start : start + 100] = counts @ values / n
     return means
+
+
+def interval_of(resampled: NDArray[np.float64]) -> tuple[float, float]:
+    """The middle 95 % of a figure's resamples; a resample without a figure (NaN) is left out."""
+    known = resampled[~np.isnan(resampled)]
+    if not len(known):
+        return float("nan"), float("nan")
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def score_of(values: Sequence[float], seed: int = 0) -> Score:
@@ -52,9 +68,8 @@ def score_of(values: Sequence[float], seed: int = 0) -> Score:
     if not len(values):
         return Score(float("nan"), float("nan"), float("nan"), 0)
     array = np.asarray(values, dtype=np.float64)
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(_resampled_means(array, seed), [tail, 1 - tail])
-    return Score(float(array.mean()), float(low), float(high), len(array))
+    low, high = interval_of(resampled_means(array[:, None], seed)[:, 0])
+    return Score(float(array.mean()), low, high, len(array))
 
 
 def difference_of(better: Sequence[float], worse: Sequence[float], seed: int = 0) -> Score:

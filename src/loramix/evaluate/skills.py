@@ -12,16 +12,16 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from loramix.adapter import Adapter
 from loramix.base import Base, encode_prompt
 from loramix.data import Example
 from loramix.errors import UsageError
+from loramix.evaluate.answering import Answers, mixed_model
 from loramix.evaluate.metrics import score_of
 from loramix.gate.router import Router, route
-from loramix.generate import Completion, Sampling, generate
 from loramix.library import Library
 from loramix.mix import Mix, Policy, check_skills
 from loramix.mixed import MixedModel
@@ -60,56 +60,6 @@ class MakesExamples(Protocol):
     def max_new_tokens(self) -> int: ...
 
     def examples(self, split: Any, n: int, seed: int = 0) -> list[Example]: ...
-
-
-@dataclass
-class Answers:
-    """Greedy answers, each computed once.
-
-    The same prompt with the same mix gives the same text, so a routed prompt whose mix is its
-    own skill is not run again.
-    """
-
-    base: Base
-    mixed: MixedModel
-    batch_size: int = 32
-    _known: dict[tuple[str, Mix, int], Completion] = field(default_factory=dict)
-
-    def __call__(
-        self,
-        prompts: Sequence[str],
-        mixes: Sequence[Mix],
-        max_new_tokens: int,
-        step: Callable[[int], None] = lambda _: None,
-    ) -> list[Completion]:
-        """One completion for each prompt; `step` is told how many more are done."""
-        keys = [(p, m, max_new_tokens) for p, m in zip(prompts, mixes, strict=True)]
-        fresh = dict.fromkeys(key for key in keys if key not in self._known)
-        todo = sorted(fresh, key=lambda key: len(key[0]))
-        step(len(keys) - len(todo))
-        sampling = Sampling(max_new_tokens=max_new_tokens)
-        for start in range(0, len(todo), self.batch_size):
-            batch = todo[start : start + self.batch_size]
-            texts, batch_mixes = [key[0] for key in batch], [key[1] for key in batch]
-            done = generate(
-                self.mixed, self.base, texts, batch_mixes, sampling, batch_size=self.batch_size
-            )
-            self._known.update(zip(batch, done, strict=True))
-            step(len(batch))
-        return [self._known[key] for key in keys]
-
-
-def mixed_model(base: Base, skills: Library | Mapping[str, Adapter] | MixedModel) -> MixedModel:
-    """The base with all of `skills` beside it."""
-    if isinstance(skills, MixedModel):
-        return skills
-    mixed = MixedModel(base.model)
-    if isinstance(skills, Library):
-        skills.check_base(base)
-        skills = {name: skill.adapter(base.model) for name, skill in skills.skills.items()}
-    for name, adapter in skills.items():
-        mixed.add(name, adapter)
-    return mixed
 
 
 def evaluate_skills(
