@@ -47,6 +47,9 @@ def small(base: Path) -> DemoSettings:
         test_examples=3,
         test_prompts=8,
         composite_examples=2,
+        forgetting_examples=8,
+        forgetting_tests=2,
+        weighed=0,
         batch_size=16,
     )
 
@@ -81,9 +84,23 @@ def test_the_result_has_the_keys_that_others_rely_on(ran: tuple[Path, dict[str, 
     json.dumps(result)
 
 
+def test_the_skills_come_one_after_another_and_nothing_of_the_earlier_ones_moves(
+    ran: tuple[Path, dict[str, Any]],
+) -> None:
+    found = ran[1]["forgetting"]
+    assert found["tasks"] == list(TASKS)
+    assert [list(stage) for stage in found["loramix"]] == [
+        list(TASKS)[: place + 1] for place in range(len(TASKS))
+    ]
+    assert len(found["one_adapter"]) == len(TASKS)
+    assert found["unchanged"]
+    assert found["moved"] == 0
+    assert set(found["base"]) == set(TASKS)
+
+
 def test_every_bar_of_the_demo_is_in_the_table(ran: tuple[Path, dict[str, Any]]) -> None:
     names = [bar["name"] for bar in ran[1]["bars"]]
-    assert len(names) == len(set(names)) == 20
+    assert len(names) == len(set(names)) == 21
     assert ran[1]["seed"] == 3
 
 

@@ -19,7 +19,13 @@ from loramix.base import Base, DeviceWarning, encode_example, weights_hash
 from loramix.config import TrainConfig
 from loramix.data import Example
 from loramix.data.batches import TokenRow
-from loramix.errors import Interrupted, LoramixError, ResourceError, UsageError
+from loramix.errors import (
+    AdapterMismatchError,
+    Interrupted,
+    LoramixError,
+    ResourceError,
+    UsageError,
+)
 from loramix.mixed import MixedModel
 from loramix.train import SkillJob, TrainProgress, train_skills
 from loramix.train.batches import build_batches, split
@@ -329,3 +335,38 @@ def test_jobs_that_cannot_be_one_run_are_refused(tmp_path: Path) -> None:
     own = [SkillJob("a", examples(4), config=settings()), SkillJob("b", examples(4))]
     with pytest.raises(UsageError, match="settings of its own"):
         train_skills(make_base(), own, settings(), tmp_path, together=True)
+
+
+def test_a_skill_goes_on_from_given_weights_and_leaves_them_as_they_are(tmp_path: Path) -> None:
+    base, job = make_base(), jobs()[0]
+    first = train_skills(base, [job], settings(), tmp_path / "1")["short"].adapter
+    kept = {path: (m.A.clone(), m.B.clone()) for path, m in first.modules.items()}
+    on = SkillJob("short", job.train, job.dev, LORA, start=first)
+    # without steps that move it, what goes on from an adapter is that adapter
+    still = train_skills(base, [on], settings(lr=1e-12), tmp_path / "2")["short"].adapter
+    assert difference(first, still) < 1e-6
+    moved = train_skills(base, [on], settings(), tmp_path / "3")["short"]
+    assert (
+        moved.losses[0]
+        < 0.95 * train_skills(base, [job], settings(), tmp_path / "4")["short"].losses[0]
+    )
+    assert difference(first, moved.adapter) > 1e-3
+    for path, module in first.modules.items():
+        assert torch.equal(module.A, kept[path][0])
+        assert torch.equal(module.B, kept[path][1])
+
+
+def test_a_skill_cannot_go_on_from_an_adapter_of_another_shape(tmp_path: Path) -> None:
+    base, job = make_base(), jobs()[0]
+    other = init_adapter(base, LoraSettings(r=2, alpha=8))
+    with pytest.raises(AdapterMismatchError, match="another LoRA"):
+        train_skills(
+            base, [SkillJob("short", job.train, (), LORA, start=other)], settings(), tmp_path
+        )
+
+
+def test_a_run_from_other_weights_is_another_run(tmp_path: Path) -> None:
+    base, job = make_base(), jobs()[0]
+    plain = train_skills(base, [job], settings(), tmp_path)["short"]
+    on = SkillJob("short", job.train, job.dev, LORA, start=plain.adapter)
+    assert train_skills(base, [on], settings(), tmp_path)["short"].losses != plain.losses

@@ -17,7 +17,7 @@ import torch
 
 from loramix import __version__
 from loramix.base import Base, load_base
-from loramix.demo import bars, data
+from loramix.demo import bars, claims, data
 from loramix.demo.blends import blend_tables, samples
 from loramix.demo.settings import DemoSettings
 from loramix.errors import LibraryError
@@ -104,6 +104,10 @@ def run_demo(
         with phases.phase("blend") as step:
             blends = blend_tables(answers, router, policy, settings, seed, step)
             shown = samples(answers, router, policy)
+        with phases.phase("see what is forgotten") as step:
+            forgot = claims.forgetting(base, jobs, adapters, settings, seed, out, step)
+        with phases.phase("weigh adapters and models"):
+            room = claims.storage(base, adapters, settings, out)
         with phases.phase("write the library"):
             _save(library, trained, scores, router, settings, seed)
     seconds, memory = before + phases.elapsed, peak_rss_mb()
@@ -119,6 +123,7 @@ def run_demo(
         *bars.skill_bars(skills),
         *bars.gate_bars(gate),
         *bars.prompt_bars(router),
+        claims.forgetting_bar(forgot),
         *bars.resource_bars(seconds, memory),
     ]
     result: dict[str, Any] = {
@@ -130,6 +135,8 @@ def run_demo(
         },
         "blends": blends,
         "samples": shown,
+        "forgetting": forgot | {"base": {name: row["base"] for name, row in skills.items()}},
+        "storage": room,
         "bars": [line.to_dict() for line in measured],
         "training": _training(trained),
         "phases": dict(phases.seconds),

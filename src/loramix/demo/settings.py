@@ -28,6 +28,9 @@ class DemoSettings:
         test_examples: held-out examples of each skill, with its adapter and routed.
         test_prompts: held-out prompts of each skill, for the gate alone.
         composite_examples: held-out requests of each kind that needs two skills.
+        forgetting_examples: of each task, for the one adapter that is taught all of them.
+        forgetting_tests: held-out examples of each task, after each task that was learned.
+        weighed: how many adapters and full models are put on disk and into memory; 0 is none.
         batch_size: prompts generated at once.
     """
 
@@ -56,4 +59,7 @@ class DemoSettings:
     test_examples: int = 150
     test_prompts: int = 300
     composite_examples: int = 40
+    forgetting_examples: int = 800
+    forgetting_tests: int = 50
+    weighed: int = 5
     batch_size: int = 64

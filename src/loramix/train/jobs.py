@@ -22,6 +22,8 @@ class SkillJob:
         lora: the shape of the LoRA.
         config: what this skill trains with instead of the run's settings; only for skills
             that are trained one by one.
+        start: the weights that it goes on from, of the shape that `lora` says; None starts as
+            the base itself.
     """
 
     name: str
@@ -29,6 +31,7 @@ class SkillJob:
     dev: Sequence[Example] = ()
     lora: LoraSettings = LoraSettings()  # noqa: RUF009 (it is frozen)
     config: TrainConfig | None = None
+    start: Adapter | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from loramix import __version__
-from loramix.adapter import Adapter, init_adapter, read_adapter, write_adapter
+from loramix.adapter import Adapter, read_adapter, write_adapter
 from loramix.base import Base, device_failed, encode_example, weights_hash
 from loramix.config import TrainConfig
 from loramix.data.batches import TokenRow, encode_examples
@@ -30,6 +30,7 @@ from loramix.train.jobs import BlendJob, Progress, SkillJob, TrainResult
 from loramix.train.memory import check_memory, measure, peak_rss_mb, room_of
 from loramix.train.module import TrainModule
 from loramix.train.schedule import Schedule, plan, plan_blend, seed_of
+from loramix.train.start import first_weights
 from loramix.train.trainer import SkillTrainer, Steps, StopRequest
 
 MOST_DEV = 200
@@ -243,7 +244,8 @@ class _Run:
         data = hashlib.sha256()
         for rows in [*(s.rows for s in self._schedules), *self._dev.values()]:
             data.update(repr([(row.input_ids, row.labels, row.mix) for row in rows]).encode())
-        for adapter in self._frozen.values():
+        given = [job.start for job in self.jobs if job.start is not None]
+        for adapter in (*self._frozen.values(), *given):
             for path, module in sorted(adapter.modules.items()):
                 data.update(path.encode())
                 for matrix in (module.A, module.B):
@@ -283,8 +285,8 @@ class _Run:
         base, config = self.base, self.config
         mixed = MixedModel(base.model)
         for job in self.jobs:
-            new = init_adapter(base, job.lora, seed_of(job.name, config.seed))
-            mixed.add(job.name, new, trainable=True)
+            first = first_weights(base, job, seed_of(job.name, config.seed))
+            mixed.add(job.name, first, trainable=True)
         for name, adapter in self._frozen.items():
             mixed.add(name, adapter)
         wants_bf16 = fast_in_bf16(base.model.device) if config.bf16 == "auto" else config.bf16

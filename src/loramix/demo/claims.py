@@ -1,0 +1,79 @@
+"""What one base with many adapters is good for, measured: nothing forgotten, little room.
+
+Both are small measurements beside the demo's main ones; `benches/forgetting.py` and
+`benches/storage.py` take them at length.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from loramix.adapter import Adapter
+from loramix.base import Base
+from loramix.demo.settings import DemoSettings
+from loramix.evaluate import Bar, bar
+from loramix.evaluate.forgetting import measure_forgetting
+from loramix.evaluate.storage import measure_storage
+from loramix.phases import Step
+from loramix.pocket.tasks import TASKS
+from loramix.train import SkillJob
+
+BATCH = 16  # rows of a step where one task is trained at a time
+
+
+def forgetting(
+    base: Base,
+    jobs: Sequence[SkillJob],
+    adapters: Mapping[str, Adapter],
+    settings: DemoSettings,
+    seed: int,
+    out: Path,
+    step: Step,
+) -> dict[str, Any]:
+    """The skills put into a library one after another, next to one adapter taught all tasks.
+
+    The one adapter learns fewer rows of each task than the skills did, since it learns them one
+    task at a time; what it shows is how a task falls once the next one is learned.
+
+    Returns:
+        What `Forgetting.to_dict` says, and `examples`: the rows of each task that the one adapter
+        learned.
+    """
+    few = [replace(job, train=job.train[: settings.forgetting_examples]) for job in jobs]
+    config = settings.train.model_copy(
+        update={"epochs": 1.0, "batch_size": BATCH, "together": False, "seed": seed}
+    )
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        found = measure_forgetting(
+            base,
+            few,
+            TASKS,
+            config,
+            Path(folder),
+            trained=adapters,
+            n=settings.forgetting_tests,
+            seed=seed,
+            stage=lambda what, done, total: step(done, total, what),
+        )
+    return found.to_dict() | {"examples": settings.forgetting_examples}
+
+
+def forgetting_bar(found: Mapping[str, Any]) -> Bar:
+    """What adding skills changed of earlier ones; NaN, a miss, if a file of theirs changed."""
+    moved = found["moved"] if found["unchanged"] else float("nan")
+    return bar("earlier skills, moved by adding others", moved, "≤", 0.0)
+
+
+def storage(
+    base: Base, adapters: Mapping[str, Adapter], settings: DemoSettings, out: Path
+) -> dict[str, Any]:
+    """{"shapes": [what `measure_storage` says of this base and these adapters]}."""
+    some = dict(list(adapters.items())[: settings.weighed])
+    if not some:
+        return {"shapes": []}
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        return {"shapes": [measure_storage(base, some, Path(folder))]}

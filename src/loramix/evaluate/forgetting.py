@@ -1,0 +1,167 @@
+"""What earlier skills lose when later ones are learned: with loramix, and with one adapter.
+
+The usual way to teach a small model a second task is to go on training it, and what it knew of
+the first fades (catastrophic forgetting; McCloskey & Cohen, 1989). A skill of a library is a file
+of its own beside a frozen base, so that nothing can reach the earlier ones. Here both ways are
+taken, task after task, and every task learned so far is scored after each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from loramix.adapter import Adapter
+from loramix.base import Base
+from loramix.config import TrainConfig
+from loramix.errors import UsageError
+from loramix.evaluate.skills import MakesExamples, TestSet, evaluate_skills
+from loramix.library import Library, Skill, SkillCard
+from loramix.train import SkillJob, train_skills
+
+ONE = "one_adapter"
+
+Stage = Callable[[str, int, int], None]
+"""Called with what is going on, how many stages are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """Scores after each stage, where a stage is a task learned.
+
+    Attributes:
+        tasks: in the order in which they were learned.
+        loramix: for each stage, task → score of its skill as the library then holds it.
+        one_adapter: the same of one adapter that went on from task to task.
+        unchanged: whether the files of every earlier skill were the same after each stage, byte
+            for byte.
+        n: test examples of each task.
+    """
+
+    tasks: tuple[str, ...]
+    loramix: tuple[Mapping[str, float], ...]
+    one_adapter: tuple[Mapping[str, float], ...]
+    unchanged: bool
+    n: int
+
+    @property
+    def moved(self) -> float:
+        """The most that the score of an earlier skill of the library changed, up or down."""
+        return max((abs(change) for change in _changes(self.loramix)), default=0.0)
+
+    @property
+    def fell(self) -> float:
+        """The most that a task lost with one adapter, from when it had just been learned."""
+        return -min(0.0, *_changes(self.one_adapter))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {
+            "tasks": list(self.tasks),
+            "loramix": [dict(stage) for stage in self.loramix],
+            ONE: [dict(stage) for stage in self.one_adapter],
+            "unchanged": self.unchanged,
+            "moved": self.moved,
+            "fell": self.fell,
+            "n": self.n,
+        }
+
+
+def measure_forgetting(
+    base: Base,
+    jobs: Sequence[SkillJob],
+    tasks: Mapping[str, MakesExamples],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    trained: Mapping[str, Adapter] | None = None,
+    n: int = 50,
+    seed: int = 0,
+    stage: Stage = lambda _what, _done, _total: None,
+) -> Forgetting:
+    """Learn the jobs one after another, in both ways.
+
+    Args:
+        base: stays as it is.
+        jobs: one a task, in the order in which they are learned, with the same LoRA settings.
+        tasks: the task of each job, by name.
+        config: how each is trained; one adapter gets the same rows, steps and rates a task.
+        folder: for a library and what training leaves; it should be empty.
+        trained: the skills, where they have been trained already; the library then takes them
+            in one after another. Without it each is trained alone at its stage.
+        n: test examples of each task, the same after every stage.
+        seed: of the test examples.
+        stage: is told where it is.
+
+    Raises:
+        UsageError: the jobs have different LoRA settings, so that one adapter cannot go on.
+        LoramixError: as `train_skills` and `Library.edit`.
+    """
+    if len({repr(job.lora) for job in jobs}) > 1:
+        raise UsageError(
+            "One adapter cannot go on from task to task when each has LoRA settings of its own.",
+            given=", ".join(job.name for job in jobs),
+            hint="give all jobs the same `lora`",
+        )
+    held = {
+        job.name: TestSet(
+            tasks[job.name].examples("test", n, seed),
+            tasks[job.name].score_many,
+            tasks[job.name].max_new_tokens,
+        )
+        for job in jobs
+    }
+    total, names = 2 * len(jobs), [job.name for job in jobs]
+
+    def scores(skills: Library | Mapping[str, Adapter], known: Sequence[str]) -> dict[str, float]:
+        asked = {name: held[name] for name in known}
+        found = evaluate_skills(base, skills, asked, ("skill",), seed=seed)
+        return {name: float(row["skill"]["score"]) for name, row in found.items()}
+
+    library = Library.create(folder / "library", base.id, base.fingerprint)
+    grown: list[dict[str, float]] = []
+    unchanged = True
+    for place, job in enumerate(jobs):
+        stage(f"add {job.name}", place, total)
+        if trained is None:
+            own = train_skills(base, [job], config, folder / job.name)[job.name].adapter
+        else:
+            own = trained[job.name]
+        before = _files(library)
+        with library.edit() as txn:
+            # no gate reads this memory: the skills are asked for by name
+            txn.add(job.name, own, SkillCard(), torch.zeros(1, 1))
+        after = _files(library)
+        unchanged &= all(after[path] == content for path, content in before.items())
+        grown.append(scores(library, names[: place + 1]))
+
+    worn: list[dict[str, float]] = []
+    one: Adapter | None = None
+    for place, job in enumerate(jobs):
+        stage(f"one adapter: {job.name}", len(jobs) + place, total)
+        going_on = replace(job, name=ONE, dev=(), start=one)
+        one = train_skills(base, [going_on], config, folder / f"{ONE}-{place}")[ONE].adapter
+        known = names[: place + 1]
+        worn.append(scores(dict.fromkeys(known, one), known))
+    stage("", total, total)
+    return Forgetting(tuple(names), tuple(grown), tuple(worn), unchanged, n)
+
+
+def _files(library: Library) -> dict[Path, bytes]:
+    """Every file of every skill that a library holds."""
+    skills: Sequence[Skill] = list(library.skills.values())
+    return {file: file.read_bytes() for skill in skills for file in sorted(skill.path.iterdir())}
+
+
+def _changes(stages: Sequence[Mapping[str, float]]) -> list[float]:
+    """What each task's score changed by after it was learned, at every later stage."""
+    first: dict[str, float] = {}
+    changes = []
+    for stage in stages:
+        changes += [score - first[name] for name, score in stage.items() if name in first]
+        first = {**stage, **first}
+    return changes
