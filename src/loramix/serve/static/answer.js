@@ -7,9 +7,10 @@ import { copy, h, mixBar, recipe, say, scoreBars, seconds, whyBox, writeText } f
  * A card that an answer streams into.
  * @param title what stands above the text, or null
  * @param actions more buttons for when the answer is there
+ * @param retry what "try again" does where there is none
  */
 export class AnswerCard {
-  constructor({ title = null, actions = [] } = {}) {
+  constructor({ title = null, actions = [], retry = null } = {}) {
     this.text = "";
     this.routing = null;
     this.body = h("div", { class: "text waiting" });
@@ -18,6 +19,7 @@ export class AnswerCard {
     this.element = h("section", { class: "answer", "aria-label": title ?? "Answer" },
       title && h("h3", {}, title), h("div", { class: "said" }, this.body, this.foot), this.facts);
     this.actions = actions;
+    this.retry = retry;
   }
 
   /**
@@ -80,7 +82,7 @@ export class AnswerCard {
     const facts = [
       routing.policy && Object.keys(routing.scores ?? {}).length ? routing.policy : null,
       end.usage ? `${end.usage.completion_tokens} tokens` : null,
-      took.first_token != null ? `first after ${seconds(took.first_token)}` : null,
+      took.first_token != null ? `first in ${seconds(took.first_token)}` : null,
       `${seconds(took.total ?? elapsed)} in all`,
       note,
     ];
@@ -104,7 +106,9 @@ export class AnswerCard {
         onclick: () => this.#why(button) }, "Why?");
       this.foot.append(button);
     }
-    for (const { label, act } of this.actions) {
+    const again = this.retry ? [{ label: "Try again", act: this.retry }] : [];
+    const last = whole ? this.actions : again;
+    for (const { label, act } of last) {
       this.foot.append(h("button", { type: "button", class: "quiet", onclick: () => act(this) }, label));
     }
     this.foot.hidden = !this.foot.childNodes.length;

@@ -24,10 +24,13 @@ export async function ask(prompt, mix = panel.byHand ? panel.mix() : null) {
 
 /** One more answer to a turn; with `over`, in the place of an answer that is there. */
 async function answer(turn, mix, over = null) {
-  const card = over ?? new AnswerCard({ actions: [
-    { label: "Change mix", act: (own) => change(turn, own) },
-    { label: "Compare", act: () => compare(turn.prompt) },
-  ] });
+  const card = over ?? new AnswerCard({
+    actions: [
+      { label: "Change mix", act: (own) => change(turn, own) },
+      { label: "Compare", act: () => compare(turn.prompt) },
+    ],
+    retry: (own) => { if (!running) answer(turn, mix, own); },
+  });
   if (!over) {
     turn.cards.push(card);
     turn.element.append(card.element);

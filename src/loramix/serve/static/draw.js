@@ -91,10 +91,9 @@ export function scoreBars(scores) {
 /** What `/v1/route` says with `why`: the words with their credit, and examples like the prompt. */
 export function whyBox(why) {
   const box = h("div", { class: "why" });
-  const told = Array.isArray(why) ? { parts: why } : why.attribution;
+  const told = why.attribution;
   if (told?.parts?.length) {
-    const parts = told.parts.map((part) => (Array.isArray(part)
-      ? { text: part[0], credit: part[1] } : part));
+    const parts = told.parts.map(([text, credit]) => ({ text, credit }));
     const most = Math.max(...parts.map((part) => Math.abs(part.credit))) || 1;
     const words = h("p", { class: "words" });
     for (const { text, credit } of parts) {
@@ -117,9 +116,10 @@ export function whyBox(why) {
   for (const [name, words] of Object.entries(why.words ?? {})) {
     box.append(h("p", { class: "note" }, `Words for ${name}: ${words.join(", ")}.`));
   }
-  if (why.nearest?.length) {
+  const nearest = told?.nearest ?? [];
+  if (nearest.length) {
     const list = h("ul", { class: "nearest" });
-    for (const [name, text] of why.nearest) list.append(h("li", {}, dot(name), h("span", {}, text)));
+    for (const [name, text] of nearest) list.append(h("li", {}, dot(name), h("span", {}, text)));
     box.append(h("h4", {}, "Examples like it"), list);
   }
   if (!box.childNodes.length) {

@@ -5,6 +5,7 @@ import { byId, dot, h, paint, recipe, say, share } from "./draw.js";
 import { keep, kept, library, onLibrary } from "./state.js";
 
 const sliders = new Map(); // skill → {input, output}
+const NARROW = matchMedia("(max-width: 63.99rem)"); // there the panel is a sheet over the chat
 const TYPING = 450; // ms without a key before the gate is asked
 let changed = () => {}; // called when a slider was moved and let go
 
@@ -50,11 +51,7 @@ export const panel = {
   },
 
   open() {
-    const narrow = matchMedia("(max-width: 63.99rem)").matches;
-    if (narrow) {
-      byId("panel").classList.add("open");
-      byId("scrim").hidden = false;
-    }
+    if (NARROW.matches) sheet(true);
     const first = sliders.values().next().value?.input;
     (first ?? byId("close-panel")).focus();
   },
@@ -62,12 +59,18 @@ export const panel = {
   /** Closes the sheet of narrow screens; true if it was open. */
   close() {
     if (!byId("panel").classList.contains("open")) return false;
-    byId("panel").classList.remove("open");
-    byId("scrim").hidden = true;
+    sheet(false);
     byId("open-panel").focus();
     return true;
   },
 };
+
+/** Lays the panel over the chat, which then takes neither clicks nor keys. */
+function sheet(open) {
+  byId("panel").classList.toggle("open", open);
+  byId("scrim").hidden = !open;
+  for (const behind of document.querySelectorAll(".top, .talk")) behind.inert = open;
+}
 
 /** A number field's value, brought into its bounds and shown so. */
 function within(id) {
@@ -117,6 +120,9 @@ function build() {
     return h("div", { class: "slider" },
       h("label", { for: `mix-${name}` }, dot(name), h("span", { title: name }, name)), input, output);
   }));
+  if (!sliders.size) {
+    byId("sliders").append(h("p", { class: "note" }, "This library holds no skills yet."));
+  }
   const saved = Object.entries(library.mixes);
   byId("saved-field").hidden = !saved.length;
   byId("saved").replaceChildren(h("option", { value: "" }, "choose…"),
@@ -187,5 +193,6 @@ export function startPanel() {
   byId("open-panel").addEventListener("click", () => panel.open());
   byId("close-panel").addEventListener("click", () => panel.close());
   byId("scrim").addEventListener("click", () => panel.close());
+  NARROW.addEventListener("change", () => sheet(false));
   previewing();
 }

@@ -1,6 +1,6 @@
 // The skills with their cards, the saved mixes, and the door for one more adapter.
 
-import { json } from "./api.js";
+import { send } from "./api.js";
 import { ask } from "./chat.js";
 import { byId, colour, dot, h, mixBar, paint, say, share } from "./draw.js";
 import { panel } from "./panel.js";
@@ -43,9 +43,13 @@ function card(skill) {
     location.hash = "#chat";
     byId("prompt").focus();
   } }, "Chat with this skill alone")];
-  if (skill.removable && library.runtime_lora) {
-    buttons.push(h("button", { type: "button", class: "quiet", onclick: () => unload(skill.name) },
-      "Take out"));
+  if (library.runtime_lora) {
+    buttons.push(h("button", { type: "button", class: "quiet", onclick: (event) => {
+      const button = event.currentTarget; // the first press asks, the second one does it
+      if (button.dataset.sure) unload(skill.name);
+      else Object.assign(button.dataset, { sure: "yes" });
+      button.textContent = "Really take it out";
+    } }, "Take out"));
   }
   return paint(h("article", { class: "card" },
     h("header", {}, h("h2", {}, dot(skill.name), skill.name), size && h("p", { class: "note" }, size)),
@@ -87,11 +91,12 @@ async function upload(event) {
   byId("upload-send").disabled = true;
   try {
     const form = new FormData();
-    form.set("name", name);
+    form.set("lora_name", name);
+    form.set("description", byId("upload-description").value);
+    form.set("examples", byId("upload-examples").value);
     form.set("adapter_config.json", byId("upload-config").files[0]);
     form.set("adapter_model.safetensors", byId("upload-weights").files[0]);
-    const there = await json("page/upload", { form });
-    await json("v1/load_lora_adapter", { json: there });
+    await send("page/upload", { form });
     await readLibrary();
     byId("upload-form").reset();
     note.textContent = `${name} is loaded.`;
@@ -104,7 +109,7 @@ async function upload(event) {
 
 async function unload(name) {
   try {
-    await json("v1/unload_lora_adapter", { json: { lora_name: name } });
+    await send("v1/unload_lora_adapter", { json: { lora_name: name } });
     await readLibrary();
     say(`${name} was taken out.`);
   } catch (fault) {
