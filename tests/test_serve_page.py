@@ -2,57 +2,43 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
-import shutil
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from loramix.library import Library
-
-pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
-uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
-
-from fastapi.testclient import TestClient  # noqa: E402
-
-from loramix.serve import ServeSettings, create_app  # noqa: E402
-from loramix.serve import page as page_module  # noqa: E402
+from loramix.serve import page as page_module
+from serve_app import client
+from serve_process import copied_library
 
 KEY = "a-key-of-the-test"
 STATIC = Path(page_module.__file__).parent / "static"
 REPORT = "<!doctype html><title>figures</title><h1 style='color:teal'>the figures</h1>"
 
 
-def copied_library(folder: Path) -> Path:
-    """A copy of the shipped library, which may be changed, with a folder for adapters beside it."""
-    shutil.copytree(Library.shipped().path, folder / "library")
-    (folder / "adapters").mkdir()
-    return folder / "library"
-
-
 @pytest.fixture(scope="module")
-def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A server without keys that takes adapters and has a report."""
+def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A server without keys that takes adapters and has a report beside its library."""
     folder = tmp_path_factory.mktemp("open")
     (folder / "report.html").write_text(REPORT)
-    settings = ServeSettings(library=copied_library(folder), allow_runtime_lora=True)
-    with TestClient(create_app(settings)) as client:
-        yield client
+    (folder / "adapters").mkdir()
+    library = copied_library(folder / "library")
+    with client(library=library, allow_runtime_lora=True) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def closed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def closed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A server with a key and a report, which takes no adapters."""
     report = tmp_path_factory.mktemp("closed") / "figures.html"
     report.write_text(REPORT)
-    with TestClient(create_app(ServeSettings(api_keys=(KEY,), report=report))) as client:
-        yield client
+    with client(api_keys=(KEY,), report=report) as made:
+        yield made
 
 
 # ── what the server gives ────────────────────────────────────────────────────────────────────────
@@ -107,11 +93,11 @@ def test_the_report_is_shown_in_a_sandbox(open_server: TestClient) -> None:
 
 
 def test_without_a_report_it_says_how_to_get_one(tmp_path: Path) -> None:
-    with TestClient(create_app(ServeSettings(library=copied_library(tmp_path)))) as client:
-        answer = client.get("/report")
+    with client(library=copied_library(tmp_path / "library")) as bare:
+        answer = bare.get("/report")
         assert answer.status_code == 404
         assert "--report" in answer.json()["error"]["message"]
-        assert client.post("/page/report").status_code == 404
+        assert bare.post("/page/report").status_code == 404
 
 
 def test_with_a_key_the_page_is_open_and_the_report_needs_it(closed_server: TestClient) -> None:
@@ -132,7 +118,9 @@ def test_a_ticket_that_the_server_did_not_make_shows_nothing(
 
 
 def test_a_ticket_ends(closed_server: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = closed_server.post("/page/report", headers={"authorization": f"Bearer {KEY}"}).json()["url"]
+    url = closed_server.post("/page/report", headers={"authorization": f"Bearer {KEY}"}).json()[
+        "url"
+    ]
     later = time.time() + page_module.TICKET_SECONDS + 1
     monkeypatch.setattr(page_module.time, "time", lambda: later)
     assert closed_server.get(f"/{url}").status_code == 403
@@ -170,12 +158,14 @@ def test_an_uploaded_adapter_is_a_skill_at_once_and_nothing_else_stays(
     ("change", "told"),
     [
         ({"lora_name": "../up"}, "name"),
-        ({"lora_name": ""}, "lora_name"),
+        ({"lora_name": ""}, "name"),
         ({"adapter_model.safetensors": b"no tensors"}, "safetensors"),
         ({"adapter_config.json": b"{}"}, ""),
         ({"adapter_model.safetensors": None}, "adapter_model.safetensors"),
+        ({"description": "x" * 5000}, "description"),
+        ({"more": "x"}, "fields"),
     ],
-    ids=["a path as a name", "no name", "broken weights", "empty config", "a file is missing"],
+    ids=["path as name", "no name", "weights", "config", "no file", "long text", "a field more"],
 )
 def test_a_wrong_upload_is_refused_in_words_and_leaves_nothing(
     open_server: TestClient, change: dict[str, Any], told: str
@@ -183,7 +173,7 @@ def test_a_wrong_upload_is_refused_in_words_and_leaves_nothing(
     files = adapter_files()
     form = {"lora_name": "wrong", "examples": "one\ntwo"}
     for name, value in change.items():
-        if name == "lora_name":
+        if "." not in name:
             form[name] = value
         elif value is None:
             del files[name]

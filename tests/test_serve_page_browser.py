@@ -1,6 +1,6 @@
 """The page in headless Chromium, over a real server and the shipped library.
 
-Pictures of what was clicked through are kept in pytest's temporary folder (`--basetemp` says where).
+Pictures of what was clicked through stay in pytest's temporary folder; `--basetemp` says where.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from typing import Any
 import pytest
 
 from loramix.library import Library
+from serve_process import ServerProcess, copied_library, serving
 
-pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-from serve_process import ServerProcess, copied_library, serving  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -238,8 +236,10 @@ def test_the_keyboard_is_enough(visitor: Visitor) -> None:
 
 def test_errors_are_told_in_words(visitor: Visitor) -> None:
     page = visitor.page
-    page.route("**/v1/chat/completions", lambda route: route.fulfill(
-        status=429, headers={"retry-after": "3"}, body="{}"))
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(status=429, headers={"retry-after": "3"}, body="{}"),
+    )
     card = visitor.ask(SUM)
     api.expect(card.locator(".error")).to_have_text("The server is busy. Try again in 3 s.")
     page.unroute("**/v1/chat/completions")
@@ -279,13 +279,15 @@ CONTRAST = """() => {
   const low = [];
   for (const element of document.querySelectorAll("body *")) {
     const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
-    if (!own || !element.checkVisibility({ visibilityProperty: true }) || element.disabled) continue;
+    const seen = element.checkVisibility({ visibilityProperty: true });
+    if (!own || !seen || element.disabled) continue;
     let behind = element;
     while (behind && rgba(getComputedStyle(behind).backgroundColor)[3] < 255) {
       behind = behind.parentElement;
     }
     const paper = behind ? rgba(getComputedStyle(behind).backgroundColor) : [255, 255, 255];
-    const [a, b] = [light(rgba(getComputedStyle(element).color)), light(paper)].sort((x, y) => y - x);
+    const ink = rgba(getComputedStyle(element).color);
+    const [a, b] = [light(ink), light(paper)].sort((x, y) => y - x);
     const ratio = (a + 0.05) / (b + 0.05);
     if (ratio < 4.5) low.push(`${element.textContent.trim().slice(0, 30)}: ${ratio.toFixed(2)}`);
   }

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from loramix import __version__
 from loramix.base import Base
 from loramix.errors import LoramixError
-from loramix.serve import health, openai, page, skills
+from loramix.serve import adapters, health, openai, page, skills
 from loramix.serve.faults import ApiError
 from loramix.serve.guard import Guard
 from loramix.serve.metrics import Metrics
@@ -54,7 +54,7 @@ def create_app(settings: ServeSettings | None = None, base: Base | None = None) 
     app.state.serving, app.state.metrics = serving, metrics
     app.state.settings, app.state.engine = settings, serving.engine
     app.state.library = serving.library
-    for part in (openai, skills, health, page):
+    for part in (openai, skills, adapters, health, page):
         app.include_router(part.router)
     for kind in (ApiError, LoramixError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _told)

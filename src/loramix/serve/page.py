@@ -15,19 +15,23 @@ import secrets
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.types import Message
 
 from loramix.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from loramix.errors import StorageError
+from loramix.serve import adapters
 from loramix.serve.bodies import LoadBody
 from loramix.serve.faults import ApiError
 from loramix.serve.serving import Serving, lora_folder
+from loramix.storage import storage_errors
 
 router = APIRouter(include_in_schema=False)
 
@@ -53,11 +57,13 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
 }
+FIELDS = {CONFIG_FILE, WEIGHTS_FILE, "lora_name", "description", "examples"}
 TICKET_SECONDS = 60
 UPLOAD_BYTES = 1 << 30
 UPLOAD_PAUSE = 30.0
 """Seconds in which some more of an upload must come."""
-UPLOAD_EXAMPLES = 2000
+
+T = TypeVar("T")
 
 _secret = secrets.token_bytes(32)  # tickets end with the process
 
@@ -69,13 +75,16 @@ def _static() -> dict[str, tuple[bytes, dict[str, str]]]:
         if path.suffix not in TYPES:
             continue
         content = path.read_bytes()
-        found[path.name] = content, {
-            **HEADERS,
-            "content-type": TYPES[path.suffix],
-            "content-security-policy": PAGE_POLICY,
-            "cache-control": "no-cache",
-            "etag": f'"{hashlib.sha256(content).hexdigest()[:24]}"',
-        }
+        found[path.name] = (
+            content,
+            {
+                **HEADERS,
+                "content-type": TYPES[path.suffix],
+                "content-security-policy": PAGE_POLICY,
+                "cache-control": "no-cache",
+                "etag": f'"{hashlib.sha256(content).hexdigest()[:24]}"',
+            },
+        )
     return found
 
 
@@ -119,35 +128,39 @@ async def upload(request: Request) -> dict[str, Any]:
     The form has `lora_name`, the files `adapter_config.json` and `adapter_model.safetensors`, and
     may have `description` and `examples`, one a line. Nothing of the upload stays but the skill.
     """
-    from loramix.serve import adapters
-
     serving = adapters.allowed(request)
     _check_same_site(request)
     form = await _form(request)
     try:
-        files = {name: form.get(name) for name in (CONFIG_FILE, WEIGHTS_FILE)}
-        texts = {name: form.get(name) or "" for name in ("lora_name", "description", "examples")}
-        for name, value in {**files, **texts}.items():
-            if isinstance(value, UploadFile) != (name in files):
-                kind = "file" if name in files else "text"
-                raise ApiError(400, "invalid_request", f"The form needs {name!r}, a {kind}.")
-        examples = [line.strip() for line in str(texts["examples"]).splitlines() if line.strip()]
-        try:
-            with tempfile.TemporaryDirectory(
-                dir=lora_folder(serving.settings, serving.library), prefix="upload-"
-            ) as folder:
-                for name, file in files.items():
-                    assert isinstance(file, UploadFile)
-                    await asyncio.to_thread(_write, Path(folder) / name, file)
+        surplus = sorted(set(form) - FIELDS)
+        if surplus:
+            raise ApiError(
+                400,
+                "unknown_field",
+                f"The form has unknown fields: {', '.join(surplus)[:200]}.",
+                param=surplus[0][:200],
+            )
+        files = {name: _field(form, name, UploadFile) for name in (CONFIG_FILE, WEIGHTS_FILE)}
+        name, description, examples = (
+            _field(form, field, str) for field in ("lora_name", "description", "examples")
+        )
+        root = lora_folder(serving.settings, serving.library)
+        with (
+            storage_errors("keeping the upload", root),
+            tempfile.TemporaryDirectory(dir=root, prefix="upload-") as folder,
+        ):
+            for file, content in files.items():
+                await asyncio.to_thread(_write, Path(folder) / file, content)
+            try:
                 body = LoadBody(
-                    lora_name=str(texts["lora_name"]),
+                    lora_name=name,
                     lora_path=Path(folder).name,
-                    description=str(texts["description"]) or None,
-                    examples=examples[:UPLOAD_EXAMPLES] or None,
+                    description=description or None,
+                    examples=[line for line in examples.splitlines() if line.strip()] or None,
                 )
-                return await adapters.load_lora_adapter(request, body)
-        except OSError as error:
-            raise StorageError("The upload cannot be written.", given=error.strerror) from error
+            except ValidationError as error:
+                raise RequestValidationError(error.errors()) from error
+            return await adapters.load_lora_adapter(request, body)
     finally:
         await form.close()
 
@@ -208,11 +221,11 @@ def _check_same_site(request: Request) -> None:
         raise ApiError(403, "other_site", "Adapters are taken from this server's own page only.")
 
 
-async def _form(request: Request) -> Any:
+async def _form(request: Request) -> FormData:
     """The fields of a multipart form; its files are on disk."""
     size = 0
 
-    async def bounded() -> Any:
+    async def bounded() -> Message:
         nonlocal size
         try:
             message = await asyncio.wait_for(request.receive(), UPLOAD_PAUSE)
@@ -228,10 +241,16 @@ async def _form(request: Request) -> Any:
     kind = request.headers.get("content-type", "")
     if not kind.startswith("multipart/form-data"):
         raise ApiError(400, "invalid_request", "An upload is a form of multipart/form-data.")
-    try:
-        return await Request(request.scope, bounded).form(max_files=2, max_fields=3)
-    except MultiPartException as error:
-        raise ApiError(400, "invalid_request", f"The form cannot be read: {error.message}") from error
+    return await Request(request.scope, bounded).form(max_files=4, max_fields=8)
+
+
+def _field(form: FormData, name: str, kind: type[T]) -> T:
+    """A field of a form; raises ApiError where it is of another kind, or a file is missing."""
+    value = form.get(name, "" if kind is str else None)
+    if not isinstance(value, kind):
+        what = "text" if kind is str else "file"
+        raise ApiError(400, "invalid_request", f"The form needs {name!r}, a {what}.", param=name)
+    return value
 
 
 def _write(path: Path, file: UploadFile) -> None:

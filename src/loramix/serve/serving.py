@@ -122,6 +122,13 @@ class Serving:
         return self.library.has_gate
 
     @property
+    def gate_reads_layers(self) -> bool:
+        """Whether the gate's features come from inside the base."""
+        gate = self.library.gate()
+        kind = "" if gate is None else str(gate[1].get("features", ""))
+        return "early" in kind or "middle" in kind
+
+    @property
     def report(self) -> Path | None:
         """The page of figures that is shown, if there is one."""
         path = self.settings.report or self.library.path.parent / "report.html"
