@@ -90,7 +90,7 @@ class Visitor:
         self.page.fill("#prompt", prompt)
         self.page.press("#prompt", "Enter")
         api.expect(self.answers()).to_have_count(before + 1)
-        return self.answers().last
+        return self.answers().nth(before)
 
     def fits(self) -> bool:
         """Whether nothing is wider than the window."""
@@ -99,6 +99,7 @@ class Visitor:
 
     def view(self, name: str) -> None:
         self.page.click(f"nav >> text={name}")
+        api.expect(self.page.locator(f"#view-{name.lower()}")).to_be_visible()
 
 
 @pytest.fixture
@@ -137,13 +138,13 @@ def test_everything_can_be_clicked_through(
     # another mix for the same prompt
     card.get_by_role("button", name="Change mix").click()
     api.expect(page.locator("[name=mode][value=hand]")).to_be_checked()
-    page.locator("#mix-summarization").fill("0")
-    page.locator("#mix-sentiment").fill("1")
+    page.locator("#mix-summarization").fill("1")
+    page.locator("#mix-sentiment").fill("0")
     picture()
     page.click("#again")
     api.expect(one.answers()).to_have_count(2)
-    other = one.answers().last
-    api.expect(other.locator(".legend")).to_have_text(re.compile("^sentiment 1.00$"))
+    other = one.answers().nth(1)
+    api.expect(other.locator(".legend")).to_have_text(re.compile("^summarization 1.00$"))
     assert other.locator(".text").inner_text() != card.locator(".text").inner_text()
     picture()
     other.get_by_role("button", name="Compare").click()
