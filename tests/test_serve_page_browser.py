@@ -127,7 +127,7 @@ def test_everything_can_be_clicked_through(
     card = one.ask(BOTH)
     for skill in ("summarization", "sentiment"):
         api.expect(card.locator(".legend")).to_contain_text(skill)
-    api.expect(card.locator(".scores li")).to_have_count(6)
+    api.expect(card.locator(".scores li").last).to_have_text("4 more, each below 0.01")
     picture()
     card.get_by_role("button", name="Why?").click()
     api.expect(card.locator(".why .words")).to_have_text(BOTH)
@@ -161,6 +161,8 @@ def test_everything_can_be_clicked_through(
     one.view("Skills")
     page.locator("#cards .card", has_text="code").locator(".examples button").first.click()
     api.expect(one.answers()).to_have_count(3)
+    api.expect(one.answers().last.locator(".actions")).to_be_in_viewport()
+    api.expect(one.answers().last.locator(".legend")).to_have_text("code 1.00")
     picture()
     page.click("#clear")
     api.expect(page.locator(".turn")).to_have_count(0)

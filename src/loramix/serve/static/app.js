@@ -8,22 +8,7 @@ import { panel, startPanel } from "./panel.js";
 import { showReport } from "./report.js";
 import { startSkills } from "./skills.js";
 import { keep, kept, library, onLibrary, readLibrary } from "./state.js";
-
-const VIEWS = ["chat", "compare", "skills", "report"];
-
-function show() {
-  const wanted = location.hash.slice(1);
-  const view = VIEWS.includes(wanted) ? wanted : "chat";
-  for (const name of VIEWS) byId(`view-${name}`).hidden = name !== view;
-  for (const link of document.querySelectorAll("nav a")) {
-    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
-  document.title = view === "chat" ? "loramix" : `loramix · ${view}`;
-  scrollTo(0, 0);
-  if (view === "report") showReport();
-  if (view === "chat" && matchMedia("(pointer: fine)").matches) byId("prompt").focus();
-}
+import { onView, startViews } from "./views.js";
 
 const THEMES = { system: ["◐", "as the system"], light: ["☀", "light"], dark: ["☾", "dark"] };
 
@@ -92,7 +77,6 @@ document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || byId("key-dialog").open) return;
   if (panel.close() || stop() || stopComparing()) event.preventDefault();
 });
-addEventListener("hashchange", show);
 onLibrary(() => {
   const count = library.skills.length;
   byId("where").textContent = `${library.base} · ${count} ${count === 1 ? "skill" : "skills"}`;
@@ -101,5 +85,6 @@ startPanel();
 startChat({ onCompare: comparePrompt });
 startCompare();
 startSkills();
-show();
+onView("report", showReport);
+startViews();
 start();

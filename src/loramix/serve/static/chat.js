@@ -4,14 +4,21 @@ import { AnswerCard, announce } from "./answer.js";
 import { byId, dot, h, say } from "./draw.js";
 import { panel } from "./panel.js";
 import { onLibrary } from "./state.js";
+import { onView } from "./views.js";
 
 const turns = []; // {prompt, element, cards}
 let running = null; // the AbortController of the answer that streams now
+let following = true;
 let compare = () => {};
 
 /** Asks; the answer comes below. `mix` is an object of weights, or null for the gate's choice. */
 export async function ask(prompt, mix = panel.byHand ? panel.mix() : null) {
-  if (!prompt.trim() || running) return;
+  if (!prompt.trim()) return;
+  if (running) { // the next one may be written while this one is answered
+    byId("prompt").value = prompt;
+    fit();
+    return;
+  }
   byId("hello").hidden = true;
   const element = h("article", { class: "turn" },
     h("div", { class: "ask" }, h("h2", { class: "unseen" }, "You"), h("p", {}, prompt)));
@@ -20,6 +27,12 @@ export async function ask(prompt, mix = panel.byHand ? panel.mix() : null) {
   byId("turns").append(element);
   panel.offerAgain(prompt);
   await answer(turn, mix);
+}
+
+/** Asks an example of a skill: what the gate makes of it is what one wants to see. */
+export function askExample(prompt) {
+  panel.auto();
+  ask(prompt);
 }
 
 /** One more answer to a turn; with `over`, in the place of an answer that is there. */
@@ -42,7 +55,8 @@ async function answer(turn, mix, over = null) {
   buttons();
   say("Answering.");
   const follow = setInterval(toEnd, 100);
-  toEnd(true);
+  following = true;
+  toEnd();
   const messages = [...earlier(turn), { role: "user", content: turn.prompt }];
   const whole = await card.run({ ...panel.request(mix), messages }, turn.prompt, own.signal);
   clearInterval(follow);
@@ -114,13 +128,8 @@ function clear() {
 }
 
 /** Follows the text as it grows, unless the reader has scrolled up. */
-function toEnd(force = false) {
-  const box = byId("turns");
-  const last = box.lastElementChild;
-  if (force || box.scrollHeight - box.scrollTop - box.clientHeight < 160) {
-    box.scrollTop = box.scrollHeight;
-    if (force && matchMedia("(max-width: 63.99rem)").matches) last?.scrollIntoView({ block: "end" });
-  }
+function toEnd() {
+  if (following) byId("turns").scrollTop = byId("turns").scrollHeight;
 }
 
 function fit() {
@@ -135,7 +144,7 @@ function starters({ skills }) {
   const offers = skills.map(({ name, examples }) => [name, short(examples ?? [])])
     .filter(([, text]) => text).slice(0, 6);
   byId("starters").replaceChildren(...offers.map(([name, text]) => h("button",
-    { type: "button", class: "starter", onclick: () => ask(text) },
+    { type: "button", class: "starter", onclick: () => askExample(text) },
     h("span", { class: "tag" }, dot(name), name), h("span", {}, text))));
 }
 
@@ -151,6 +160,14 @@ export function startChat({ onCompare }) {
     target = null;
     fit();
     ask(prompt);
+  });
+  const box = byId("turns");
+  box.addEventListener("scroll", () => {
+    following = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  });
+  onView("chat", () => {
+    toEnd();
+    if (matchMedia("(pointer: fine)").matches) field.focus(); // no keyboard pops up on a phone
   });
   field.addEventListener("input", fit);
   field.addEventListener("keydown", (event) => {

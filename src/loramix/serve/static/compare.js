@@ -4,6 +4,7 @@ import { AnswerCard } from "./answer.js";
 import { byId, dot, h, say } from "./draw.js";
 import { panel } from "./panel.js";
 import { onLibrary } from "./state.js";
+import { go } from "./views.js";
 
 const AT_ONCE = 4; // a browser opens six connections to a server; the rest of the page needs some
 const PICKED = 5; // how many skills are picked at first
@@ -93,7 +94,7 @@ function buttons() {
 /** Shows the view with this prompt and runs it. */
 export function comparePrompt(prompt) {
   byId("compare-prompt").value = prompt;
-  location.hash = "#compare";
+  go("compare");
   run(prompt);
 }
 

@@ -69,13 +69,15 @@ export function mixBar(mix) {
   return h("div", { class: "mix" }, bar, legend);
 }
 
-const SHOWN = 7;
+const SHOWN = 8;
+const LITTLE = 0.01;
 
-/** The gate's scores, the highest first: {skill: score}. */
+/** The gate's scores, the highest first: {skill: score}. Those that say nothing share a line. */
 export function scoreBars(scores) {
   const sorted = Object.entries(scores).sort((a, b) => b[1] - a[1]);
+  const told = sorted.filter(([, score], place) => place < 2 || score >= LITTLE).slice(0, SHOWN);
   const list = h("ul", { class: "scores" });
-  for (const [name, score] of sorted.slice(0, SHOWN)) {
+  for (const [name, score] of told) {
     const fill = paint(h("i"), name);
     fill.style.width = `${Math.max(0, Math.min(1, score)) * 100}%`;
     const label = name === "base" ? "none of these" : name;
@@ -83,8 +85,13 @@ export function scoreBars(scores) {
       h("span", { class: "track", "aria-hidden": "true" }, fill),
       h("span", { class: "n" }, number(score))));
   }
-  const more = sorted.length - SHOWN;
-  if (more > 0) list.append(h("li", { class: "more" }, `and ${more} more below these`));
+  const rest = sorted.slice(told.length);
+  if (rest.length) {
+    const names = rest.map(([name]) => (name === "base" ? "none of these" : name)).join(", ");
+    const most = rest[0][1] < LITTLE ? "0.01" : rest[0][1].toFixed(2);
+    list.append(h("li", { class: "more", title: names },
+      `${rest.length} more, ${rest[0][1] < LITTLE ? "each below" : "none above"} ${most}`));
+  }
   return list;
 }
 

@@ -42,6 +42,9 @@ export const panel = {
     this.show(mix);
   },
 
+  /** Leaves the mix to the gate. */
+  auto() { setMode("auto"); },
+
   onChange(handler) { changed = handler; },
 
   /** Shows "answer again" once there is something to answer again. */
@@ -111,7 +114,7 @@ function build() {
   byId("sliders").replaceChildren(...library.skills.map(({ name }) => {
     const output = h("output", { for: `mix-${name}` });
     const input = paint(h("input", {
-      type: "range", id: `mix-${name}`, min: 0, max: 1, step: 0.05, value: before[name] ?? 0,
+      type: "range", id: `mix-${name}`, min: 0, max: 1, step: 0.01, value: before[name] ?? 0,
       oninput: () => { setMode("hand"); draw(name); tellMode(); },
       onchange: () => changed(),
     }), name);

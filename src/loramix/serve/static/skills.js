@@ -1,16 +1,17 @@
 // The skills with their cards, the saved mixes, and the door for one more adapter.
 
 import { send } from "./api.js";
-import { ask } from "./chat.js";
+import { askExample } from "./chat.js";
 import { byId, colour, dot, h, mixBar, paint, say, share } from "./draw.js";
 import { panel } from "./panel.js";
 import { library, onLibrary, readLibrary } from "./state.js";
+import { go } from "./views.js";
 
 const SCORES = [["base", "base"], ["skill", "skill"], ["routed", "routed"]];
 
 function toChat(prompt) {
-  location.hash = "#chat";
-  ask(prompt);
+  go("chat");
+  askExample(prompt);
 }
 
 function big(value) {
@@ -40,16 +41,11 @@ function card(skill) {
   const examples = (skill.examples ?? []).slice(0, 5);
   const buttons = [h("button", { type: "button", class: "quiet", onclick: () => {
     panel.take({ [skill.name]: 1 });
-    location.hash = "#chat";
+    go("chat");
     byId("prompt").focus();
   } }, "Chat with this skill alone")];
   if (library.runtime_lora) {
-    buttons.push(h("button", { type: "button", class: "quiet", onclick: (event) => {
-      const button = event.currentTarget; // the first press asks, the second one does it
-      if (button.dataset.sure) unload(skill.name);
-      else Object.assign(button.dataset, { sure: "yes" });
-      button.textContent = "Really take it out";
-    } }, "Take out"));
+    buttons.push(takeOut(skill.name));
   }
   return paint(h("article", { class: "card" },
     h("header", {}, h("h2", {}, dot(skill.name), skill.name), size && h("p", { class: "note" }, size)),
@@ -59,6 +55,21 @@ function card(skill) {
       h("div", { class: "examples" }, examples.map((text) => h("button",
         { type: "button", title: text, onclick: () => toChat(text) }, h("span", {}, text))))) : null,
     h("footer", {}, buttons)), skill.name);
+}
+
+/** A button that asks back: the first press arms it, the second one takes the skill out. */
+function takeOut(name) {
+  const [label, sure] = ["Take out", "Really take it out"];
+  const button = h("button", {
+    type: "button",
+    class: "quiet",
+    onclick: () => {
+      if (button.textContent === sure) unload(name);
+      button.textContent = sure;
+    },
+    onblur: () => { button.textContent = label; },
+  }, label);
+  return button;
 }
 
 function build() {
@@ -75,7 +86,7 @@ function build() {
     mixBar(mix.weights ?? mix),
     h("footer", {}, h("button", { type: "button", class: "quiet", onclick: () => {
       panel.take(mix.weights ?? mix);
-      location.hash = "#chat";
+      go("chat");
       byId("prompt").focus();
     } }, "Chat with this mix")))));
   byId("upload-form").hidden = !library.runtime_lora;
