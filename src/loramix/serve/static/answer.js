@@ -86,7 +86,8 @@ export class AnswerCard {
       `${seconds(took.total ?? elapsed)} in all`,
       note,
     ];
-    this.facts.append(h("p", { class: "note" }, facts.filter(Boolean).join(" · ")));
+    const pieces = facts.filter(Boolean).map((fact) => fact.replaceAll(" ", "\u00a0"));
+    this.facts.append(h("p", { class: "note" }, pieces.join(" · ")));
   }
 
   #fail(message) {

@@ -51,6 +51,9 @@ export function recipe(mix) {
   return parts.map(([name, weight]) => `${name} ${number(weight)}`).join(", ");
 }
 
+const SHOWN = 8; // parts of a mix and scores with a line of their own
+const LITTLE = 0.01;
+
 /** A mix as one bar: what its weights leave below 1 stays the base's grey. */
 export function mixBar(mix) {
   const parts = Object.entries(mix ?? {});
@@ -62,15 +65,15 @@ export function mixBar(mix) {
     bar.append(piece);
   }
   const legend = h("div", { class: "legend", "aria-hidden": "true" });
-  for (const [name, weight] of parts) {
-    legend.append(h("span", {}, dot(name), `${name} `, h("b", {}, number(weight))));
+  for (const [name, weight] of parts.slice(0, SHOWN)) {
+    legend.append(h("span", {}, dot(name), h("span", { title: name }, `${name} `),
+      h("b", {}, number(weight))));
   }
+  if (parts.length > SHOWN) legend.append(h("span", {}, `and ${parts.length - SHOWN} more`));
   if (!parts.length) legend.append(h("span", {}, dot("base"), "base alone"));
   return h("div", { class: "mix" }, bar, legend);
 }
 
-const SHOWN = 8;
-const LITTLE = 0.01;
 
 /** The gate's scores, the highest first: {skill: score}. Those that say nothing share a line. */
 export function scoreBars(scores) {
