@@ -190,6 +190,13 @@ def test_a_slider_answers_again_where_that_is_wished(visitor: Visitor) -> None:
         visitor.page.locator("#mix-math").dispatch_event("change")
         api.expect(visitor.answers().last.locator(".legend")).to_have_text(legend)
     api.expect(visitor.answers()).to_have_count(2)  # the second one was replaced
+    for weight in range(1, 10):  # faster than it can be answered
+        visitor.page.locator("#mix-code").fill(str(weight / 10))
+        visitor.page.locator("#mix-code").dispatch_event("change")
+    last = visitor.answers().last
+    api.expect(last.locator(".legend")).to_have_text("code 0.90")
+    api.expect(last.get_by_role("button", name="Copy")).to_have_count(1)
+    api.expect(last).not_to_contain_text("Stopped.")
 
 
 def test_the_sliders_show_the_gates_choice_while_one_types(visitor: Visitor) -> None:

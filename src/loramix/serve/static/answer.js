@@ -23,12 +23,14 @@ export class AnswerCard {
   }
 
   /**
-   * Streams an answer in. Errors end up on the card, in words.
+   * Streams an answer in. Errors end up on the card, in words. A run that another one has
+   * overtaken writes nothing more.
    * @returns {Promise<boolean>} whether it was answered to its end
    */
   async run(request, prompt, signal) {
     this.prompt = prompt;
     this.request = request;
+    this.signal = signal;
     this.text = "";
     this.element.setAttribute("aria-busy", "true");
     this.body.className = "text waiting";
@@ -36,21 +38,28 @@ export class AnswerCard {
     this.facts.replaceChildren();
     this.foot.replaceChildren();
     let drawn = 0;
-    const paintText = () => { drawn = 0; writeText(this.body, this.text); };
+    const overtaken = () => this.signal !== signal;
+    const paintText = () => {
+      drawn = 0;
+      if (!overtaken()) writeText(this.body, this.text);
+    };
     const started = performance.now();
     let note = null;
     let whole = false;
     try {
       const end = await stream(request, (piece) => {
+        if (overtaken()) return;
         this.text += piece;
         this.body.classList.remove("waiting");
         drawn ||= requestAnimationFrame(paintText);
       }, signal);
+      if (overtaken()) return false;
       this.routing = end.routing;
       if (end.finish === "length") note = `cut at ${end.usage?.completion_tokens ?? ""} tokens`;
       this.#tell(end, (performance.now() - started) / 1000, note);
       whole = true;
     } catch (fault) {
+      if (overtaken()) return false;
       if (fault.name === "AbortError") {
         this.facts.append(h("p", { class: "note" }, "Stopped."));
         say("Stopped.");

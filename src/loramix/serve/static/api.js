@@ -4,10 +4,9 @@ const KEY = "loramix-key";
 
 /** What went wrong, as a sentence for a person; `status` is 0 where no answer came. */
 export class ApiError extends Error {
-  constructor(message, status = 0, body = null) {
+  constructor(message, status = 0) {
     super(message);
     this.status = status;
-    this.code = body?.error?.code ?? null;
   }
 }
 
@@ -59,11 +58,11 @@ async function inWords(response) {
   const wait = response.headers.get("retry-after");
   if (response.status === 429) {
     const when = wait ? `Try again in ${wait} s.` : "Try again in a moment.";
-    return new ApiError(`The server is busy. ${when}`, 429, body);
+    return new ApiError(`The server is busy. ${when}`, 429);
   }
-  if (response.status === 401) return new ApiError("The server wants an API key.", 401, body);
+  if (response.status === 401) return new ApiError("The server wants an API key.", 401);
   return new ApiError(told ?? `The server answered with status ${response.status}.`,
-    response.status, body);
+    response.status);
 }
 
 /**
@@ -80,7 +79,7 @@ export async function stream(body, onText, signal) {
   for await (const data of events(response.body)) {
     if (data === "[DONE]") { done = true; break; }
     const chunk = JSON.parse(data);
-    if (chunk.error) throw new ApiError(chunk.error.message, response.status, chunk);
+    if (chunk.error) throw new ApiError(chunk.error.message, response.status);
     const choice = chunk.choices?.[0];
     if (choice?.delta?.content) onText(choice.delta.content);
     if (choice?.finish_reason) end.finish = choice.finish_reason;

@@ -8,7 +8,8 @@ import { onView } from "./views.js";
 
 const turns = []; // {prompt, element, cards}
 let running = null; // the AbortController of the answer that streams now
-let following = true;
+let target = null; // the turn whose mix was taken into the hand; else the last one is meant
+let following = true; // whether the reader is at the end of the chat
 let compare = () => {};
 
 /** Asks; the answer comes below. `mix` is an object of weights, or null for the gate's choice. */
@@ -86,8 +87,6 @@ function change(turn, card) {
   panel.offerAgain(turn.prompt);
   panel.open();
 }
-
-let target = null;
 
 function again(live = false) {
   const turn = target ?? turns.at(-1);

@@ -41,9 +41,9 @@ export function paint(element, name) {
 
 export const dot = (name) => paint(h("i", { class: "dot", "aria-hidden": "true" }), name);
 
-const number = (value) => (Math.abs(value) > 0 && Math.abs(value) < 0.005
+/** A weight or a score, as it is written. */
+export const number = (value) => (Math.abs(value) > 0 && Math.abs(value) < 0.005
   ? "<0.01" : value.toFixed(2));
-export const share = number;
 
 export function recipe(mix) {
   const parts = Object.entries(mix ?? {});

@@ -1,7 +1,7 @@
 // The panel beside the chat: who chooses the mix, one slider a skill, and the settings.
 
 import { json } from "./api.js";
-import { byId, dot, h, paint, recipe, say, share } from "./draw.js";
+import { byId, dot, h, number, paint, recipe, say } from "./draw.js";
 import { keep, kept, library, onLibrary } from "./state.js";
 
 const sliders = new Map(); // skill → {input, output}
@@ -104,7 +104,7 @@ function tellMode() {
 
 function draw(name) {
   const { input, output } = sliders.get(name);
-  output.textContent = share(Number(input.value));
+  output.textContent = number(Number(input.value));
   input.style.setProperty("--fill", `${(100 * input.value) / input.max}%`);
 }
 

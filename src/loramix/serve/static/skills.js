@@ -2,7 +2,7 @@
 
 import { send } from "./api.js";
 import { askExample } from "./chat.js";
-import { byId, colour, dot, h, mixBar, paint, say, share } from "./draw.js";
+import { byId, colour, dot, h, mixBar, number, paint, say } from "./draw.js";
 import { panel } from "./panel.js";
 import { library, onLibrary, readLibrary } from "./state.js";
 import { go } from "./views.js";
@@ -28,7 +28,7 @@ function scoreTable(name, scores) {
       fill.style.setProperty("--c", kind === "base" ? colour("base") : colour(name));
       fill.style.width = `${Math.max(0, Math.min(1, scores[kind])) * 100}%`;
       return h("li", {}, h("span", {}, label), h("span", { class: "track", "aria-hidden": "true" }, fill),
-        h("span", { class: "n" }, share(scores[kind])));
+        h("span", { class: "n" }, number(scores[kind])));
     })));
 }
 
