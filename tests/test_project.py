@@ -38,13 +38,15 @@ ORDER = [
     *("gate",),  # prompts → scores → mixes
     *("detokenize", "sampling", "engine", "generate"),  # mixes → text
     *("evaluate", "merge", "fit", "demo", "bench"),
-    *("commands", "harness", "tables", "render_eval", "render"),  # what is done, and shown
-    *("console", "cli_merge", "cli_measure", "cli"),
+    *("commands", "harness", "serve"),  # what is done
+    *("tables", "render_eval", "render"),  # and shown
+    *("console", "cli_merge", "cli_measure", "cli_serve", "cli"),
 ]
 # The one way back: the door through which all rows come looks a builtin task up by its name.
 BACK = {("data", "pocket")}
 
 HEAVY = {"torch", "transformers", "peft", "sklearn", "matplotlib", "datasets", "pandas", "numpy"}
+HEAVY |= {"fastapi", "uvicorn", "prometheus_client"}
 SECONDS = 0.5
 
 

@@ -17,6 +17,7 @@ DATA = {
     "pocket/base": "the base that ships with the package: weights, tokenizer, model card",
     "pocket/library": "the ready-made library of the five pocket skills, with its gate",
     "gate/requests": "the request encoder that ships with the package: words, phrasings, weights",
+    "serve/static": "the page itself: hand-written HTML, CSS and JavaScript, a view a file",
 }
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from loramix import __version__, cli_measure, cli_merge, console, render
+from loramix import __version__, cli_measure, cli_merge, cli_serve, console, render
 from loramix.commands.options import (
     SAMPLING,
     DeviceOption,
@@ -297,6 +297,7 @@ def chat(
 app.command("merge")(cli_merge.merge)
 app.command("fit-mix")(cli_measure.fit_mix)
 app.command("eval")(cli_measure.evaluate)
+app.command("serve")(cli_serve.serve)
 
 
 @app.command()

@@ -14,6 +14,7 @@
     ├── BaseError                 a base model that cannot be loaded
     │   └── UnsupportedBaseError      one whose attention the engine cannot run
     ├── LibraryBusyError          another process is writing the library
+    ├── LibraryChangedError       it is not in the state that the caller had seen
     ├── StorageError              the disk is full or does not let us write
     ├── ResourceError             too little memory for what was asked
     │   └── QueueFullError        more requests wait than the engine was told to hold
@@ -114,6 +115,10 @@ class UnsupportedBaseError(BaseError):
 
 class LibraryBusyError(LoramixError):
     """Another process is writing the library."""
+
+
+class LibraryChangedError(LoramixError):
+    """The library is not in the state that the caller had seen."""
 
 
 class StorageError(LoramixError):

@@ -143,6 +143,11 @@ class Library:
         return self._snapshot.manifest.base_fingerprint
 
     @property
+    def has_gate(self) -> bool:
+        """Whether there is a gate; its tensors are not read."""
+        return self._snapshot.gate is not None
+
+    @property
     def is_shipped(self) -> bool:
         """Whether this is the library inside the installed package, which is never edited."""
         return self.path.resolve() == shipped_path().resolve()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramix.errors import AdapterMismatchError, DataError
+from loramix.errors import AdapterMismatchError, DataError, LibraryChangedError
 from loramix.library import Library, Skill, SkillCard, Transaction, validate_name
 
 if TYPE_CHECKING:
@@ -69,31 +70,17 @@ def add(
     target.check_editable()
     target.check_free(validate_name(name), replace=replace)
     read_adapter(adapter)  # what is wrong in itself is said before the base is loaded
-    card = _foreign_card(adapter, target)
+    _foreign_card(adapter, target)
     with Phases() as phases:
         with phases.phase("load the base"):
             base = load_base(target.base_id, device)
             target.check_base(base)
-            lora = read_adapter(adapter, base)
-            _tell_of_another_base(lora, target)
             prompts = _prompts(examples)
-        with phases.phase("refit the gate"), target.edit() as txn:
-            description = description or card.description
-            gate, policy = _grown_gate(target, txn, base, name, description, prompts)
-            card = card.model_copy(
-                update={
-                    "description": description,
-                    "examples": list(prompts[:SHOWN_EXAMPLES]),
-                    "provenance": {
-                        **card.provenance,
-                        "added from": adapter.resolve().name,
-                        "examples": f"{examples.name}, {len(prompts)} prompts",
-                        "trained on base": lora.config.get("base_model_name_or_path"),
-                    },
-                }
+        with phases.phase("refit the gate"):
+            told = f"{examples.name}, {len(prompts)} prompts"
+            gate = plug(
+                target, base, adapter, name, prompts, told, description=description, replace=replace
             )
-            txn.add(name, lora, card, gate.memories[name], replace=replace)
-            txn.set_gate(*gate.state(policy))
     return {**_report(target), **_gate_report(gate), "added": name}
 
 
@@ -126,16 +113,97 @@ def remove(name: str, *, library: Path | None = None, device: str = "auto") -> d
 
         base = load_base(target.base_id, device)
         target.check_base(base)
+    gate = unplug(target, base, name)
+    return {**_report(target), **_gate_report(gate), "removed": name}
+
+
+def plug(
+    target: Library,
+    base: Base,
+    adapter: Path,
+    name: str,
+    prompts: Sequence[str],
+    told: str,
+    *,
+    description: str = "",
+    replace: bool = False,
+    expected: int | None = None,
+) -> LearnedGate:
+    """Puts an adapter into a library as a skill, and refits the gate.
+
+    Args:
+        target: the library; afterwards it is at the generation that this makes.
+        base: its base.
+        adapter: a folder as PEFT writes it, or the folder of a skill.
+        name: of the skill.
+        prompts: what it is for; at least one.
+        told: where these come from, for the card.
+        description: what the skill does; by default what its own card says, if it has one.
+        replace: exchange a skill of that name.
+        expected: the generation that the library is to have before; None is any.
+
+    Returns:
+        The new gate.
+
+    Raises:
+        LibraryChangedError: it has another generation.
+        LoramixError: as `add`.
+    """
+    from loramix.adapter import read_adapter
+
+    card = _foreign_card(adapter, target)
+    lora = read_adapter(adapter, base)
+    _tell_of_another_base(lora, target)
+    with target.edit() as txn:
+        _check_generation(target, expected)
+        target.check_free(validate_name(name), replace=replace)
+        description = description or card.description
+        gate, policy = _grown_gate(target, txn, base, name, description, prompts)
+        card = card.model_copy(
+            update={
+                "description": description,
+                "examples": list(prompts[:SHOWN_EXAMPLES]),
+                "provenance": {
+                    **card.provenance,
+                    **_merged_from(adapter),
+                    "added from": adapter.resolve().name,
+                    "examples": told,
+                    "trained on base": lora.config.get("base_model_name_or_path"),
+                },
+            }
+        )
+        txn.add(name, lora, card, gate.memories[name], replace=replace)
+        txn.set_gate(*gate.state(policy))
+    return gate
+
+
+def unplug(
+    target: Library, base: Base | None, name: str, *, expected: int | None = None
+) -> LearnedGate | None:
+    """Takes a skill out of a library, and refits the gate.
+
+    Args:
+        base: the library's; None where no gate is left to refit.
+        expected: the generation that the library is to have before; None is any.
+
+    Returns:
+        The new gate, or None.
+
+    Raises:
+        LibraryChangedError: it has another generation.
+        LoramixError: as `remove`.
+    """
     gate = None
     with target.edit() as txn:
+        _check_generation(target, expected)
         txn.remove(name)
-        if base is not None and txn.names:
+        if base is not None and txn.names and target.has_gate:
             from loramix.gate import make_policy, read_gate, same_kind
 
             old = read_gate(target, base)
             gate = old.refit(txn.memories())
             txn.set_gate(*gate.state(same_kind(make_policy(target), gate.policy)))
-    return {**_report(target), **_gate_report(gate), "removed": name}
+    return gate
 
 
 def list_skills(*, library: Path | None = None) -> dict[str, Any]:
@@ -240,6 +308,27 @@ def _foreign_card(adapter: Path, library: Library) -> SkillCard:
             hint="add it to a library for its own base, or train it again on this one",
         )
     return card
+
+
+def _merged_from(adapter: Path) -> dict[str, Any]:
+    """For the card of an expert: what it was merged of, as `loramix merge` has written it."""
+    from loramix.merge.output import RECORD
+
+    try:
+        record = json.loads((adapter / RECORD).read_bytes())
+        return {"expert": {key: record.get(key) for key in ("method", "rank", "weights")}}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _check_generation(library: Library, expected: int | None) -> None:
+    if expected is not None and library.generation != expected:
+        raise LibraryChangedError(
+            "The library has changed meanwhile.",
+            given=f"generation {library.generation}",
+            expected=f"generation {expected}",
+            hint="look at its skills again, and then repeat the change",
+        )
 
 
 def _tell_of_another_base(adapter: Adapter, library: Library) -> None:

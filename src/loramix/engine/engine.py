@@ -9,8 +9,8 @@ import atexit
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -29,10 +29,14 @@ from loramix.errors import PromptError, QueueFullError, UsageError
 from loramix.mix import Mix
 
 if TYPE_CHECKING:
+    import asyncio
+
     from loramix.gate.router import Router
     from loramix.library import Library
     from loramix.mix import Policy
     from loramix.mixed import MixedModel
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -89,6 +93,7 @@ class Engine:
         )
         self._inbox: deque[Arrival] = deque()
         self._cancels: deque[Submission] = deque()
+        self._tasks: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._entered = 0
         self._entrance = threading.Lock()
         self._stepping = threading.RLock()
@@ -154,6 +159,33 @@ class Engine:
         self._wake.set()
         return submission
 
+    async def asubmit(self, request: Request) -> Submission:
+        """`submit` for a coroutine: other tasks run while the prompt is read.
+
+        If the coroutine is cancelled meanwhile, so is the request.
+        """
+        import asyncio  # nothing else needs it, and it takes a while
+
+        entering = asyncio.ensure_future(asyncio.to_thread(self.submit, request))
+        try:
+            return await asyncio.shield(entering)
+        except asyncio.CancelledError:
+            entering.add_done_callback(_cancel_entered)
+            raise
+
+    def between(self, work: Callable[[], T]) -> Future[T]:
+        """Run `work` between two steps, while nobody else uses the base or its tokenizer.
+
+        For what reads the base beside the steps, such as a router; all streams wait meanwhile.
+        """
+        task: Future[T] = Future()
+        self._tasks.append((task, work))
+        self._wake.set()
+        if not self.alive:
+            with self._stepping:
+                self._run_tasks()
+        return task
+
     def cancel(self, submission: Submission) -> None:
         """Stop writing a request's completions before the next step; see `Submission.cancel`."""
         self._cancels.append(submission)
@@ -166,8 +198,7 @@ class Engine:
         """Read the library anew: later requests use the skills and the gate that it has now."""
         if self.library is not None:
             self.library.refresh()
-            with self._stepping:
-                self._mixer.refresh()
+            self.between(self._mixer.refresh).result()
 
     def stats(self) -> Stats:
         """What was done so far."""
@@ -192,6 +223,11 @@ class Engine:
         )
 
     @property
+    def alive(self) -> bool:
+        """Whether a thread runs the steps; one that was ended is replaced by `start`."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
     def busy(self) -> bool:
         """Whether some request is unfinished."""
         return bool(self._steps.open or self._inbox)
@@ -210,12 +246,13 @@ class Engine:
 
     def start(self) -> Engine:
         """Let a thread run the steps, and another read skills; returns self."""
-        if self._thread is None and not self._closed:
-            self._pool = ThreadPoolExecutor(1, "loramix-skills")
-            self._thread = threading.Thread(target=self._loop, name="loramix-engine", daemon=True)
+        if not self.alive and not self._closed:
+            self._pool = self._pool or ThreadPoolExecutor(1, "loramix-skills")
+            if self._thread is None:
+                # a thread that is in a forward when the interpreter ends would abort the process
+                atexit.register(self.close)
+            self._thread = threading.Thread(target=self._run, name="loramix-engine", daemon=True)
             self._thread.start()
-            # a thread that is in a forward when the interpreter ends would abort the process
-            atexit.register(self.close)
         return self
 
     def close(self) -> None:
@@ -231,6 +268,7 @@ class Engine:
             self._pool.shutdown()
             self._pool = None
         with self._stepping:
+            self._run_tasks()
             self._steps.take_in(*self._came())
             self._steps.reset(closed())
             self._residents.collect()
@@ -263,10 +301,40 @@ class Engine:
         arrived = [self._inbox.popleft() for _ in range(len(self._inbox))]
         return arrived, [self._cancels.popleft() for _ in range(len(self._cancels))]
 
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:  # the thread is ended from outside; nobody may wait for it
+            with self._stepping:
+                arrived, _ = self._came()
+                for submission, _ in arrived:
+                    self._steps.left += submission.request.n
+                    submission.finish(failed(error))
+                self._steps.reset(failed(error))
+            raise
+
+    def _run_tasks(self) -> None:
+        """What waits for a moment between two steps, as far as it had come by now."""
+        for _ in range(len(self._tasks)):
+            task, work = self._tasks.popleft()
+            if not task.set_running_or_notify_cancel():
+                continue
+            try:
+                with self._encoding:
+                    done = work()
+            except BaseException as error:
+                task.set_exception(error)
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                task.set_result(done)
+
     def _loop(self) -> None:
         while not self._closed:
             self._wake.clear()
             before = self._steps.count
+            with self._stepping:
+                self._run_tasks()
             try:
                 self.step()
             except Exception as error:  # a fault of the engine itself must not end the thread
@@ -281,6 +349,12 @@ class Engine:
             read()
         else:
             self._pool.submit(read).add_done_callback(lambda _: self._wake.set())
+
+
+def _cancel_entered(entering: asyncio.Future[Submission]) -> None:
+    """Nobody waits for this request any more."""
+    if not entering.cancelled() and entering.exception() is None:
+        entering.result().cancel()
 
 
 def _parse(mix: Mix | str, library: Library | None) -> Mix | None:

@@ -12,7 +12,7 @@ def closed() -> ClosedError:
     return ClosedError("The engine is closed.", hint="make another one")
 
 
-def failed(error: Exception | None) -> Exception:
+def failed(error: BaseException | None) -> Exception:
     """What a request fails of; faults that have a name keep it.
 
     Each request has an error of its own: one that is raised to many collects all their frames.

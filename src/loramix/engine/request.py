@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -30,6 +31,7 @@ class Request:
         system: a system text before the prompt.
         n: how many completions.
         deadline: seconds from the submission after which the request fails; None is never.
+        read: what a router reads; None is the prompt, or the latest turn.
     """
 
     prompt: Prompt
@@ -38,10 +40,13 @@ class Request:
     system: str | None = None
     n: int = 1
     deadline: float | None = None
+    read: str | None = None
 
     @property
     def routed_by(self) -> str:
-        """The text that a router reads: the prompt, or the latest turn."""
+        """The text that a router reads."""
+        if self.read is not None:
+            return self.read
         return self.prompt if isinstance(self.prompt, str) else self.prompt[-1]["content"]
 
 
@@ -108,6 +113,7 @@ class Submission:
         prompt_ids: its tokens.
         mix: what it is answered with; None until a router has chosen.
         routing: how the router chose; None where the mix was given.
+        gate_seconds: that the router took, for all that it chose together; 0 where it did not.
         error: why it failed, or None.
     """
 
@@ -115,6 +121,7 @@ class Submission:
         self.request, self.prompt_ids = request, prompt_ids
         self.mix: Mix | None = None
         self.routing: Routing | None = None
+        self.gate_seconds = 0.0
         self.error: Exception | None = None
         self.submitted = time.monotonic()
         self.cancelled = False
@@ -152,12 +159,22 @@ class Submission:
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         """The same for a coroutine: other tasks run meanwhile."""
+        async for pieces in self.batches():
+            for piece in pieces:
+                yield piece
+
+    async def batches(self) -> AsyncGenerator[list[Piece], None]:
+        """For a coroutine, all pieces that have come since it last looked; never none."""
         import asyncio  # nothing else needs it, and it takes a while
 
-        loop, more = asyncio.get_running_loop(), asyncio.Event()
+        loop, more, called = asyncio.get_running_loop(), asyncio.Event(), False
 
         def wake() -> None:
-            loop.call_soon_threadsafe(more.set)
+            nonlocal called
+            if not called:  # one call is enough until it looks again
+                called = True
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                    loop.call_soon_threadsafe(more.set)
 
         with self._changed:
             self._wakers.add(wake)
@@ -165,10 +182,11 @@ class Submission:
             while True:
                 more.clear()
                 with self._changed:
+                    called = False
                     fresh, ended = list(self._pieces), self._done
                     self._pieces.clear()
-                for piece in fresh:
-                    yield piece
+                if fresh:
+                    yield fresh
                 if ended:
                     self._raise()
                     return
@@ -195,7 +213,8 @@ class Submission:
 
         def wake() -> None:
             if self._done:
-                loop.call_soon_threadsafe(ended.set)
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                    loop.call_soon_threadsafe(ended.set)
 
         with self._changed:
             self._wakers.add(wake)

@@ -70,6 +70,7 @@ class Mixer:
                 routings = route(router, prompts, policy)
             for submission, routing in zip(submissions, routings, strict=True):
                 submission.routing, submission.mix = routing, routing.mix
+                submission.gate_seconds = time.perf_counter() - begun
         except Exception as error:
             if len(submissions) == 1:
                 return [(submissions[0], error)]

@@ -1,0 +1,112 @@
+"""Claim: 8 streaming clients get at least 0.85 of the tokens that the engine writes without HTTP.
+
+python benches/serve_overhead.py [--rounds 5] [--requests 6] [--tokens 128]
+
+The same requests, with the same seeds, go to a server and to an engine in this process, in turn.
+Each client sends its next request when the last one is answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from serve_load import ask, request, server
+
+from loramix.base import load_base
+from loramix.engine import Engine, Request
+from loramix.library import Library
+from loramix.sampling import Sampling
+
+CLIENTS = 8
+BAR = 0.85
+
+
+def over_http(port: int, work: list[list[dict[str, Any]]]) -> float:
+    """Tokens a second."""
+
+    async def client(bodies: list[dict[str, Any]]) -> int:
+        written = 0
+        for body in bodies:
+            reply = await ask(port, "POST", "/v1/chat/completions", body)
+            assert reply.status == 200, reply
+            assert reply.whole, reply
+            written += reply.tokens
+        return written
+
+    async def all_clients() -> int:
+        return sum(await asyncio.gather(*map(client, work)))
+
+    begun = time.perf_counter()
+    tokens = asyncio.run(all_clients())
+    return tokens / (time.perf_counter() - begun)
+
+
+def in_process(engine: Engine, work: list[list[dict[str, Any]]]) -> float:
+    """Tokens a second."""
+
+    def client(bodies: list[dict[str, Any]]) -> int:
+        written = 0
+        for body in bodies:
+            sampling = Sampling(body["max_tokens"], body["temperature"], seed=body["seed"])
+            asked = Request(body["messages"], body["model"], sampling)
+            written += sum(1 for _ in engine.submit(asked))
+        return written
+
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(len(work)) as pool:
+        tokens = sum(pool.map(client, work))
+    return tokens / (time.perf_counter() - begun)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=6, help="of each client in a round")
+    parser.add_argument("--tokens", type=int, default=128)
+    options = parser.parse_args()
+    library = Library.shipped()
+    engine = Engine(load_base(library.base_id), library=library, router="gate").start()
+    http, alone = [], []
+    with server() as running:
+        for number in range(options.rounds + 1):
+            draw = random.Random(number)
+            work = [
+                [request(draw, options.tokens) for _ in range(options.requests)]
+                for _ in range(CLIENTS)
+            ]
+            rates = over_http(running.port, work), in_process(engine, work)
+            if number:  # the first round only warms up
+                http.append(rates[0])
+                alone.append(rates[1])
+                print(
+                    f"round {number}: http {rates[0]:.0f}, engine {rates[1]:.0f}", file=sys.stderr
+                )
+    engine.close()
+    ratio = statistics.median(a / b for a, b in zip(http, alone, strict=True))
+    found = {
+        "clients": CLIENTS,
+        "tokens_per_second": {
+            "http": round(statistics.median(http), 1),
+            "engine": round(statistics.median(alone), 1),
+        },
+        "ratio": round(ratio, 3),
+        "bar": BAR,
+        "met": ratio >= BAR,
+    }
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

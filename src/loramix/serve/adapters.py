@@ -1,0 +1,162 @@
+"""Adapters that come and go while the server runs; streams on their way are not disturbed.
+
+The library on disk is changed, as `loramix add` and `loramix remove` do, so what was loaded is
+there after a restart too. A row that runs holds the version of its skills with which it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+
+from loramix.base import Base
+from loramix.commands.library import plug, unplug
+from loramix.errors import LibraryBusyError, LibraryChangedError, LibraryError, LoramixError
+from loramix.library import Library, SkillCard, validate_name
+from loramix.serve.bodies import LoadBody, UnloadBody
+from loramix.serve.faults import ApiError
+from loramix.serve.folder import copied
+from loramix.serve.reading import JsonRoute
+from loramix.serve.serving import Serving, lora_folder
+from loramix.transaction import CARD, read_card
+
+router = APIRouter(route_class=JsonRoute)
+
+T = TypeVar("T")
+
+WAIT_SECONDS = 30.0
+
+
+@router.post("/v1/load_lora_adapter")
+async def load_lora_adapter(request: Request, body: LoadBody) -> dict[str, Any]:
+    """Add an adapter of the server's folder to the library as a skill."""
+    serving = allowed(request)
+    _check_name(body.lora_name)
+    return await asyncio.to_thread(_change, serving, lambda: _load(serving, body))
+
+
+@router.post("/v1/unload_lora_adapter")
+async def unload_lora_adapter(request: Request, body: UnloadBody) -> dict[str, Any]:
+    """Take a skill out of the library."""
+    serving = allowed(request)
+    _check_name(body.lora_name)
+    return await asyncio.to_thread(_change, serving, lambda: _unload(serving, body))
+
+
+def _load(serving: Serving, body: LoadBody) -> dict[str, Any]:
+    name = body.lora_name
+    for text in (body.description or "", *(body.examples or ())):
+        serving.check_text(text, "examples")
+    with copied(lora_folder(serving.settings, serving.library), body.lora_path) as folder:
+        target = Library.open(serving.library.path, going=name if body.load_inplace else None)
+        if not body.load_inplace and name in {*target.skills, *target.mixes}:
+            raise ApiError(
+                409,
+                "name_taken",
+                f"There is a skill or a mix {name!r} already. Choose another name, or set "
+                "'load_inplace' to replace a skill.",
+                param="lora_name",
+            )
+        card = read_card(folder) if (folder / CARD).is_file() else SkillCard()
+        given = [text for text in body.examples or card.examples if text.strip()]
+        description = body.description or card.description
+        prompts = given or [description or name.replace("-", " ").replace("_", " ")]
+        gate = _apart(
+            serving,
+            lambda base: plug(
+                target,
+                base,
+                folder,
+                name,
+                prompts,
+                f"{len(given)} prompts",
+                description=description,
+                replace=body.load_inplace,
+                expected=body.expected_generation,
+            ),
+        )
+    serving.refresh()
+    told = _told(serving, f"Success: LoRA adapter '{name}' added successfully.")
+    told["gate"] = {"accuracy": gate.accuracy if gate.accuracy == gate.accuracy else None}
+    told["examples"] = len(given)
+    if not given:
+        told["warning"] = (
+            "No example prompts were given, so the gate will hardly choose it. Send 'examples'."
+        )
+    return told
+
+
+def _unload(serving: Serving, body: UnloadBody) -> dict[str, Any]:
+    name = body.lora_name
+    target = Library.open(serving.library.path, going=name)
+    if name in target.mixes or name not in {*target.skills, *serving.library.skills}:
+        raise ApiError(404, "model_not_found", f"There is no skill {name!r}.", param="lora_name")
+    expected = body.expected_generation
+    _apart(serving, lambda base: unplug(target, base, name, expected=expected))
+    serving.refresh()
+    return _told(serving, f"Success: LoRA adapter '{name}' removed successfully.")
+
+
+def _change(serving: Serving, work: Callable[[], T]) -> T:
+    """Do one change at a time."""
+    serving.check_open()
+    if not serving.changing.acquire(timeout=WAIT_SECONDS):
+        raise LibraryBusyError("Another change of the library takes its time.")
+    try:
+        return work()
+    except LibraryChangedError as error:
+        raise ApiError(
+            409, "generation_conflict", str(error), param="expected_generation"
+        ) from error
+    except LibraryError as error:
+        told = serving.error(error)
+        if "is used by a mix" in error.what:
+            raise ApiError(409, "skill_in_use", told.message, param="lora_name") from error
+        raise
+    finally:
+        serving.changing.release()
+
+
+def _apart(serving: Serving, work: Callable[[Base], T]) -> T:
+    """Do what refits the gate, beside the engine where that can be.
+
+    The tokenizer is a copy, since the engine goes on using the other one. A gate that reads
+    layers of the base puts hooks on them, which no step may meet.
+    """
+    base = serving.base
+    if serving.gate_reads_layers:
+        return serving.engine.between(lambda: work(base)).result()
+    return work(dataclasses.replace(base, tokenizer=copy.deepcopy(base.tokenizer)))
+
+
+def _told(serving: Serving, message: str) -> dict[str, Any]:
+    library = serving.library
+    return {
+        "message": message,
+        "generation": library.generation,
+        "skills": list(library.skills),
+    }
+
+
+def allowed(request: Request) -> Serving:
+    """What is served; raises ApiError where its skills may not be changed."""
+    serving: Serving = request.app.state.serving
+    if not serving.settings.allow_runtime_lora:
+        raise ApiError(
+            403,
+            "runtime_lora_disabled",
+            "This server does not load or unload adapters. Start it with --allow-runtime-lora.",
+        )
+    return serving
+
+
+def _check_name(name: str) -> None:
+    try:
+        validate_name(name)
+    except LoramixError as error:
+        raise ApiError(400, "invalid_name", str(error), param="lora_name") from error

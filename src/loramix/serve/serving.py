@@ -1,0 +1,344 @@
+"""The library, the engine and the routers at work."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import re
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loramix.base import Base, load_base
+from loramix.engine import Engine, Limits
+from loramix.errors import LoramixError, RecipeError, UsageError
+from loramix.gate import Router, Routing, Why, check_router, make_policy, make_router, route, why
+from loramix.lean import lean_imports
+from loramix.library import Library
+from loramix.mix import Mix, check_skills
+from loramix.serve.bodies import Asking, Message
+from loramix.serve.faults import ApiError, api_error
+from loramix.serve.settings import RouteBy, ServeSettings
+
+if TYPE_CHECKING:
+    import torch
+
+AUTO = "auto"
+GATE = "gate"
+FIXED = "fixed:"
+TURN = 16
+"""Prompts that a router scores for an explanation before the streams go on."""
+
+WATCH_SECONDS = 0.5
+
+
+class Serving:
+    """One library at work.
+
+    Args:
+        settings: how.
+        base: already loaded; None loads the library's.
+
+    Attributes:
+        library, base, engine: what answers.
+        changing: held by whoever changes the library.
+        draining: whether the server is about to end.
+        revived: how often the engine's thread had to be replaced.
+
+    Raises:
+        LoramixError: the library or the base cannot be used.
+    """
+
+    def __init__(self, settings: ServeSettings, base: Base | None = None) -> None:
+        self.settings = settings
+        self.library = open_library(settings)
+        if base is None:
+            with lean_imports():
+                base = load_base(self.library.base_id, settings.device, settings.dtype)
+        self.base = base
+        self.changing = threading.Lock()
+        self.draining = False
+        self.revived = 0
+        self.started = time.time()
+        self.engine = Engine(
+            base,
+            library=self.library,
+            router=settings.router or GATE,
+            policy=settings.policy,
+            limits=Limits(
+                max_rows=settings.max_rows,
+                max_queue=settings.max_queue,
+                max_resident=settings.max_resident,
+            ),
+        )
+        self._controls = _control_tokens(base)
+        self._longest = 64 * base.max_length
+        self._routers: dict[str, Router] = {}
+        self._explaining = asyncio.Lock()
+
+    # ── a life ───────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> Serving:
+        """Let the engine run; returns self."""
+        self.engine.start()
+        if self.router_name != GATE or self.has_gate:
+            self.engine.between(lambda: self._router(self.router_name)).result()  # no wait later
+        return self
+
+    def close(self) -> None:
+        """End the engine."""
+        self.draining = True
+        self.engine.close()
+
+    async def watch(self) -> None:
+        """Replace the engine's thread if something ends it; until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if not self.engine.alive and not self.draining:
+                self.engine.start()
+                self.revived += 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are answered."""
+        return self.engine.alive and not self.draining
+
+    def check_open(self) -> None:
+        """Raises ApiError where no request is taken any more."""
+        if self.draining:
+            raise ApiError(503, "shutting_down", "The server is about to end.", retry_after=5)
+
+    def refresh(self) -> None:
+        """Have the next requests see what the library has now."""
+        self.engine.refresh()
+        self._routers.clear()
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether the library has a gate."""
+        return self.library.has_gate
+
+    @property
+    def gate_reads_layers(self) -> bool:
+        """Whether the gate's features come from inside the base."""
+        gate = self.library.gate()
+        kind = "" if gate is None else str(gate[1].get("features", ""))
+        return "early" in kind or "middle" in kind
+
+    @property
+    def report(self) -> Path | None:
+        """The page of figures that is shown, if there is one."""
+        path = self.settings.report or self.library.path.parent / "report.html"
+        return path if path.is_file() else None
+
+    @property
+    def fingerprint(self) -> str:
+        """OpenAI's `system_fingerprint`: the base and the state of the library."""
+        return f"lm_{self.base.fingerprint[:8]}_{self.library.generation}"
+
+    def error(self, error: Exception, param: str | None = None) -> ApiError:
+        """What a client reads of it: no paths of this machine."""
+        return api_error(error, param=param, hide={str(self.library.path): "LIBRARY"})
+
+    # ── mixes ────────────────────────────────────────────────────────────────────────────────
+
+    def mix_of(self, body: Asking) -> Mix | None:
+        """The mix that a request names; None where a router is to choose it.
+
+        Raises:
+            ApiError: there is no such model or skill, or the fields contradict each other.
+        """
+        model = body.model.strip()
+        try:
+            mix = self._parse(model)
+        except RecipeError as error:
+            raise ApiError(404, "model_not_found", str(error), param="model") from error
+        except LoramixError as error:
+            raise self.error(error, "model") from error
+        if body.mix is not None:
+            named = mix
+            try:
+                mix = self._parse(body.mix)
+            except LoramixError as error:
+                told = self.error(error, "mix")
+                raise ApiError(400, "invalid_mix", told.message, param="mix") from error
+            if model != AUTO and named != mix:
+                raise ApiError(
+                    400,
+                    "invalid_mix",
+                    f"The model {model[:64]!r} and the mix contradict each other. Leave one of "
+                    "them out: with a mix the model is 'auto'.",
+                    param="mix",
+                )
+        unused = [name for name in ("router", "policy") if getattr(body, name) is not None]
+        if mix is not None and unused:
+            raise ApiError(
+                400,
+                "invalid_value",
+                f"The mix is named, so that there is nothing to decide for a {unused[0]}. Leave "
+                f"out '{unused[0]}', or ask for the model 'auto'.",
+                param=unused[0],
+            )
+        if mix is None:
+            self.check_gate(body.router)
+        return mix
+
+    def check_gate(self, router: str | None) -> None:
+        """Raises ApiError where the gate is to decide and the library has none."""
+        if (router or self.router_name) == GATE and not self.has_gate:
+            raise ApiError(
+                400,
+                "no_gate",
+                "The library has no gate, so that nothing can choose the mix. Name a skill or a "
+                "recipe as the model.",
+            )
+
+    def _parse(self, asked: str | dict[str, float]) -> Mix | None:
+        if isinstance(asked, dict):
+            mix = Mix.of(asked)
+        elif asked.strip() == AUTO:
+            return None
+        else:
+            mix = Mix.parse(asked, self.library.mixes)
+        check_skills(mix, self.library.skills, self.library.mixes)
+        return mix
+
+    # ── routing ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def router_name(self) -> str:
+        """The router where a request names none."""
+        return self.settings.router or GATE
+
+    def read_of(self, messages: Sequence[Message], how: RouteBy | None) -> str:
+        """The text of a conversation that a router reads."""
+        said = [message.text for message in messages if message.role == "user"]
+        said = [text for text in said if text.strip()] or [messages[-1].text]
+        how = how or self.settings.route_by
+        if how == "conversation":
+            return "\n".join(said)
+        return said[0] if how == "first" else said[-1]
+
+    async def route(self, text: str, router: str | None, policy: str | None) -> Routing:
+        """Route one text.
+
+        Raises:
+            LoramixError: there is no such router or policy, or the text is empty.
+        """
+
+        def work() -> Routing:
+            made = self._router(router or self.router_name)
+            chosen = make_policy(self.library, policy or self.settings.policy)
+            return route(made, [text], chosen)[0]
+
+        return await asyncio.wrap_future(self.engine.between(work))
+
+    async def why(self, text: str, router: str | None) -> Why:
+        """What carried the decision; the streams go on between the parts of the work."""
+        made = await asyncio.wrap_future(
+            self.engine.between(lambda: self._router(router or self.router_name))
+        )
+        examples = {name: skill.card.examples for name, skill in self.library.skills.items()}
+        async with self._explaining:
+            return await asyncio.to_thread(why, self._in_turns(made), text, examples=examples)
+
+    def _router(self, name: str) -> Router:
+        """A router by name; between two steps only."""
+        if name not in self._routers:
+            check_router(name, self.library.skills, self.library.mixes)
+            made = make_router(name, base=self.base, library=self.library)
+            if name.startswith(FIXED):  # there is no end to these
+                return made
+            self._routers[name] = made
+        return self._routers[name]
+
+    def _in_turns(self, router: Router) -> Router:
+        """The same router, which lets the streams go on after every few prompts."""
+        import torch
+
+        turned = copy.copy(router)
+        for name in ("scores", "scaled"):
+            whole: Any = getattr(router, name, None)
+            if whole is None:
+                continue
+
+            def score(some: Sequence[str], whole: Any = whole) -> torch.Tensor:
+                return self.engine.between(lambda: whole(some)).result()  # type: ignore[no-any-return]
+
+            def part(prompts: Sequence[str], score: Any = score) -> torch.Tensor:
+                parts = [prompts[i : i + TURN] for i in range(0, len(prompts), TURN)]
+                return torch.cat([score(some) for some in parts])
+
+            setattr(turned, name, part)
+        return turned
+
+    # ── prompts ──────────────────────────────────────────────────────────────────────────────
+
+    def check_text(self, text: str, param: str) -> None:
+        """Raises ApiError for a text that cannot be a prompt.
+
+        Control tokens of the base's template would end the user's turn and begin one of
+        somebody else's.
+        """
+        if len(text) > self._longest:
+            raise ApiError(
+                400,
+                "context_length_exceeded",
+                f"The prompt has {len(text)} characters, far more than the context of "
+                f"{self.base.max_length} tokens holds. Shorten it.",
+                param=param,
+            )
+        found = self._controls.search(text) if self._controls is not None else None
+        if found:
+            raise ApiError(
+                400,
+                "control_token",
+                f"The prompt holds {found.group()!r}, which has a meaning of its own for the base. "
+                "Leave it out, or write it with a space inside.",
+                param=param,
+            )
+
+
+def open_library(settings: ServeSettings) -> Library:
+    """The library to serve.
+
+    Raises:
+        LibraryError: it is none.
+        UsageError: adapters are to be loaded into the one that ships with the package.
+    """
+    library = Library.shipped() if settings.library is None else Library.open(settings.library)
+    if settings.router is not None:
+        check_router(settings.router, library.skills, library.mixes)
+    if settings.policy is not None:
+        make_policy(library, settings.policy)
+    if settings.allow_runtime_lora:
+        library.check_editable()
+        if not lora_folder(settings, library).is_dir():
+            raise UsageError(
+                "There is no folder to load adapters from.",
+                given=lora_folder(settings, library),
+                expected="a folder with adapters in it",
+                hint="make it, or name another one with --lora-dir",
+            )
+    return library
+
+
+def lora_folder(settings: ServeSettings, library: Library) -> Path:
+    """The one folder that adapters are loaded from."""
+    return settings.lora_dir or library.path.parent / "adapters"
+
+
+def new_id(prefix: str) -> str:
+    """An id that nobody can guess."""
+    return f"{prefix}-{secrets.token_hex(12)}"
+
+
+def _control_tokens(base: Base) -> re.Pattern[str] | None:
+    tokenizer: Any = base.tokenizer
+    added = tokenizer.added_tokens_decoder.values()
+    tokens = {str(token) for token in added if token.special} | set(tokenizer.all_special_tokens)
+    texts = sorted(filter(None, tokens), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, texts))) if texts else None

@@ -1,0 +1,111 @@
+// The server, as the page sees it: JSON calls, streams, and errors in words.
+
+const KEY = "loramix-key";
+
+/** What went wrong, as a sentence for a person; `status` is 0 where no answer came. */
+export class ApiError extends Error {
+  constructor(message, status = 0) {
+    super(message);
+    this.status = status;
+  }
+}
+
+let askForKey = async () => null; // set by app.js: shows the dialog, gives the key or null
+export function onKeyNeeded(handler) { askForKey = handler; }
+
+export const key = {
+  get: () => { try { return sessionStorage.getItem(KEY); } catch { return null; } },
+  set: (value) => { try { sessionStorage.setItem(KEY, value); } catch { /* private mode */ } },
+  forget: () => { try { sessionStorage.removeItem(KEY); } catch { /* private mode */ } },
+};
+
+/** Sends a request; asks for the API key where the server wants one. Gives the Response. */
+export async function send(path, { json, form, method, signal } = {}) {
+  for (;;) {
+    const used = key.get();
+    const headers = used ? { authorization: `Bearer ${used}` } : {};
+    if (json !== undefined) headers["content-type"] = "application/json";
+    let response;
+    try {
+      response = await fetch(path, {
+        method: method ?? (json === undefined && !form ? "GET" : "POST"),
+        headers,
+        body: json === undefined ? form : JSON.stringify(json),
+        signal,
+      });
+    } catch (fault) {
+      if (fault.name === "AbortError") throw fault;
+      throw new ApiError("The server cannot be reached. Is it still running?");
+    }
+    if (response.status === 401) {
+      // Another call may have got the key while this one was on its way.
+      if (key.get() !== used || (await askForKey(used !== null))) continue;
+    }
+    if (!response.ok) throw await inWords(response);
+    return response;
+  }
+}
+
+export async function json(path, options) {
+  const response = await send(path, options);
+  return response.json();
+}
+
+async function inWords(response) {
+  let body = null;
+  try { body = await response.json(); } catch { /* no JSON: the status says enough */ }
+  const told = body?.error?.message ?? (typeof body?.detail === "string" ? body.detail : null);
+  const wait = response.headers.get("retry-after");
+  if (response.status === 429) {
+    const when = wait ? `Try again in ${wait} s.` : "Try again in a moment.";
+    return new ApiError(`The server is busy. ${when}`, 429);
+  }
+  if (response.status === 401) return new ApiError("The server wants an API key.", 401);
+  return new ApiError(told ?? `The server answered with status ${response.status}.`,
+    response.status);
+}
+
+/**
+ * A chat completion, piece by piece.
+ * @param body what `/v1/chat/completions` takes, without `stream`
+ * @param onText called with each piece of text
+ * @returns {Promise<{routing: object|null, usage: object|null, finish: string|null}>}
+ */
+export async function stream(body, onText, signal) {
+  const wish = { ...body, stream: true, stream_options: { include_usage: true } };
+  const response = await send("v1/chat/completions", { json: wish, signal });
+  const end = { routing: null, usage: null, finish: null };
+  let done = false;
+  for await (const data of events(response.body)) {
+    if (data === "[DONE]") { done = true; break; }
+    const chunk = JSON.parse(data);
+    if (chunk.error) throw new ApiError(chunk.error.message, response.status);
+    const choice = chunk.choices?.[0];
+    if (choice?.delta?.content) onText(choice.delta.content);
+    if (choice?.finish_reason) end.finish = choice.finish_reason;
+    end.routing = chunk.loramix ?? end.routing;
+    end.usage = chunk.usage ?? end.usage;
+  }
+  if (!done) throw new ApiError("The stream broke off before its end.");
+  return end;
+}
+
+/** The data of server-sent events: lines that start with `data:`, events parted by empty lines. */
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const blocks = (rest + value.replaceAll("\r", "")).split("\n\n");
+      rest = blocks.pop();
+      for (const block of blocks) {
+        const lines = block.split("\n").filter((line) => line.startsWith("data:"));
+        if (lines.length) yield lines.map((line) => line.slice(5).trimStart()).join("\n");
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}

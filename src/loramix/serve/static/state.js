@@ -1,0 +1,27 @@
+// What the views share: the library that is served, and a few settings that outlive the tab.
+
+import { json } from "./api.js";
+import { nameSkills } from "./draw.js";
+
+const KEPT = "loramix-settings";
+const listeners = [];
+
+/** `/v1/skills` as it came last. */
+export const library = { base: "", skills: [], mixes: {}, runtime_lora: false, report: false };
+
+/** Calls `listener` now and then whenever the library has been read anew. */
+export function onLibrary(listener) { listeners.push(listener); }
+
+export async function readLibrary() {
+  Object.assign(library, await json("v1/skills"));
+  nameSkills(library.skills.map((skill) => skill.name));
+  for (const listener of listeners) listener(library);
+}
+
+export function kept() {
+  try { return JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { return {}; }
+}
+
+export function keep(changes) {
+  try { localStorage.setItem(KEPT, JSON.stringify({ ...kept(), ...changes })); } catch { /* fine */ }
+}
