@@ -6,7 +6,8 @@
 
 `correct` is what the prompt needs in one of the forms above, or true where the mix was right. Lines
 whose `correct` is null, false or missing were not reviewed to an end, and are passed over.
-Instead of `prompt` a line may hold the `messages` of a conversation; the last of a user counts.
+Instead of `prompt` a line may hold the `messages` of a conversation. What is learned is then the
+text that decides its routing (`loramix.gate.route_turns`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loramix.errors import DataError, LoramixError
+from loramix.base.prompts import as_messages
+from loramix.errors import DataError, LoramixError, PromptError
 from loramix.mix import BASE, Mix, check_skills
 
 NONE = "none"
@@ -29,9 +31,17 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class Correction:
-    """What one prompt needs, and the line that says so."""
+    """What one prompt needs, and the line that says so.
+
+    Attributes:
+        prompt: the text; of a conversation the last message of a user.
+        turns: of a conversation, `{"role", "content"}` each; else one.
+        mix: what it needs.
+        line: where it stands.
+    """
 
     prompt: str
+    turns: tuple[dict[str, str], ...]
     mix: Mix
     line: int
 
@@ -56,7 +66,7 @@ def read_corrections(
     for number, text in _lines(path):
         where = f"{path}, line {number}"
         row = _object(text, where)
-        prompt = _prompt(row, where)
+        turns = _turns(row, where)
         wanted = _wanted(row, where)
         if wanted is None:
             passed += 1
@@ -71,7 +81,8 @@ def read_corrections(
                 expected=error.expected,
                 hint=error.hint,
             ) from error
-        before = found.get(prompt)
+        key = json.dumps(turns)
+        before = found.get(key)
         if before is not None and before.mix != mix:
             raise DataError(
                 f"{where}: the same prompt needs something else than on line {before.line}.",
@@ -79,7 +90,8 @@ def read_corrections(
                 expected="one answer for each prompt",
                 hint="delete one of the two lines",
             )
-        found.setdefault(prompt, Correction(prompt, mix, number))
+        said = [t["content"] for t in turns if t["role"] == "user" and t["content"].strip()]
+        found.setdefault(key, Correction(said[-1], turns, mix, number))
     if not found:
         raise DataError(
             f"There is nothing to learn from in {path}.",
@@ -120,22 +132,27 @@ def _object(text: str, where: str) -> dict[str, Any]:
     return row
 
 
-def _prompt(row: Mapping[str, Any], where: str) -> str:
-    prompt = row.get("prompt")
-    messages = row.get("messages")
-    if prompt is None and isinstance(messages, list):
-        said = [
-            m.get("content") for m in messages if isinstance(m, dict) and m.get("role") == "user"
-        ]
-        prompt = said[-1] if said else None
-    if not isinstance(prompt, str) or not prompt.strip():
+def _turns(row: Mapping[str, Any], where: str) -> tuple[dict[str, str], ...]:
+    """The turns that the line is about, at least one of a user with text."""
+    prompt, messages = row.get("prompt"), row.get("messages")
+    turns: list[dict[str, str]] = []
+    if isinstance(prompt, str):
+        turns = [{"role": "user", "content": prompt}]
+    elif prompt is None and isinstance(messages, list):
+        try:
+            turns = as_messages(messages)
+        except PromptError as error:
+            raise DataError(
+                f"{where}: {error.what}", given=error.given, expected=error.expected
+            ) from error
+    if not any(turn["role"] == "user" and turn["content"].strip() for turn in turns):
         raise DataError(
             f"{where}: there is no prompt.",
             given=", ".join(row) or "no keys",
             expected=_FORMS,
             hint='name the text "prompt"',
         )
-    return prompt
+    return tuple(turns)
 
 
 def _wanted(row: Mapping[str, Any], where: str) -> str | Mapping[str, Any] | None:

@@ -111,12 +111,13 @@ def _learn(
     """The gate that has learned the corrections, and the figures of both gates."""
     import torch
 
-    from loramix.gate import RoutedExample, targets_of
+    from loramix.gate import RoutedExample, route_turns, targets_of
     from loramix.gate.memory import Rows, held_out, join
 
     memories = {name: memories[name] for name in old.skills}
-    examples = [RoutedExample(one.prompt, one.mix.weights) for one in given]
-    features = old.extractor.features([one.prompt for one in given]).half()
+    texts = [o.prompt if len(o.turns) == 1 else route_turns(old, o.turns).text for o in given]
+    examples = [RoutedExample(t, one.mix.weights) for t, one in zip(texts, given, strict=True)]
+    features = old.extractor.features(texts).half()
     rows = Rows(features, targets_of(examples, old.skills))
     known = _others(old.corrected, rows)
     apart = held_out(rows)
@@ -160,14 +161,13 @@ def _both(old: LearnedGate, new: LearnedGate, rows: Rows) -> dict[str, float]:
 
 
 def _told(gate: LearnedGate, one: Correction) -> dict[str, Any]:
-    from loramix.gate import route
+    from loramix.gate import route_turns
 
-    [routing] = route(gate, [one.prompt], gate.policy)
     return {
         "line": one.line,
         "prompt": one.prompt,
         "wanted": dict(one.mix.weights),
-        "mix": dict(routing.mix.weights),
+        "mix": dict(route_turns(gate, one.turns, gate.policy).routing.mix.weights),
     }
 
 
