@@ -4,6 +4,8 @@
 
 `conversations.jsonl` holds conversations of two and three questions: what the last one needs, and
 whether it can be understood without the others. Even rows are for development, odd rows measure.
+`--rows` takes `conversations_second.jsonl`, developed on as well, and `conversations_third.jsonl`,
+which was only measured.
 Three ways in the same run: the last message alone, all messages of the user in one, and the rule
 of `loramix.gate.conversation`. `--request` fits a gate that reads requests on the builtin tasks,
 instead of the library's own; `--fit` prints the weights of the rule, fitted on the even rows with
@@ -24,7 +26,7 @@ from loramix.library import Library
 from loramix.mix import BASE
 from loramix.pocket.tasks import COMPOSITES, NONE, TASKS
 
-ROWS = Path(__file__).with_name("conversations.jsonl")
+ROWS = Path(__file__).resolve().with_name("conversations.jsonl")
 REQUEST = "request+embeddings/mean,max,sentences+words/sentences"
 
 
@@ -89,7 +91,9 @@ def main() -> None:
     parser.add_argument("--library", type=Path)
     parser.add_argument("--request", action="store_true")
     parser.add_argument("--fit", action="store_true")
-    parser.add_argument("--show", action="store_true", help="the even rows that go wrong")
+    parser.add_argument(
+        "--show", action="store_true", help="rows that go wrong, none of the held-out"
+    )
     parser.add_argument("--rows", type=Path, default=ROWS)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -99,8 +103,9 @@ def main() -> None:
     rows = [json.loads(line) for line in given.rows.read_text("utf-8").splitlines()]
     if given.fit:
         print({name: round(float(w), 2) for name, w in fit(gate, rows[::2]).items()})
-    for name, half in (("development", rows[::2]), ("held out", rows[1::2])):
-        figures = measure(gate, half, given.show and name == "development")
+    halves = {"development": rows[::2], "held out": rows[1::2]}
+    for name, half in (halves if given.rows.resolve() == ROWS else {given.rows.stem: rows}).items():
+        figures = measure(gate, half, given.show and name != "held out")
         told = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
         print(f"{name} ({len(half)}): {told}")
 

@@ -9,8 +9,8 @@ and of how sure the router is about the message alone:
 
     lean = LEAN["bias"] + Σ LEAN[sign] · sign + LEAN["sure"] · best skill's score, if whole
 
-The weights are those of a logistic regression on half of `benches/conversations.jsonl`, whose other
-half measures them (`benches/conversation.py`). A message that leans on one that leans goes back
+The weights are those of a logistic regression on conversations of `benches/conversation.py`, which
+measures them on others. A message that leans on one that leans goes back
 to what that one leans on.
 """
 
@@ -28,14 +28,17 @@ from loramix.gate.signs import Signs, signs_of
 from loramix.mix import Policy
 
 LEAN = {
-    "bias": 1.05,
-    "link": 1.05,
+    "bias": 1.1,
+    "link": 0.7,
     "revises": 1.8,
-    "points": 1.6,
-    "fragment": 2.8,
-    "leaves": -2.85,
-    "new": -3.0,
-    "sure": -2.3,
+    "edits": 1.95,
+    "points": 0.6,
+    "thing": -1.0,
+    "known": 0.8,
+    "fragment": 2.05,
+    "leaves": -2.35,
+    "new": -2.05,
+    "sure": -2.15,
 }
 LAST = 8  # user messages that are looked at: who goes back further says so
 SURE = 0.6  # score from which a routing is one
