@@ -232,7 +232,7 @@ def test_mix_shows_and_sets_the_mix_from_the_next_turn_on(talk: Talk) -> None:
     assert f"> {expected('the cat', 'base')}\n[base" in shown
 
 
-def test_auto_routes_each_turn_by_itself(talk: Talk) -> None:
+def test_auto_routes_each_turn_that_stands_alone_by_itself(talk: Talk) -> None:
     shown = talk("eleven woof please", "eleven meow please", mix="auto")
     assert "\n[dogs=" in shown
     assert "\n[cats=" in shown

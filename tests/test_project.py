@@ -31,6 +31,7 @@ ORDER = [
         "lora",
         "adapter_files",
         "adapter",
+        "similar",
     ),  # a frozen model, one LoRA
     *("stack", "scope", "mixed"),  # many of them in one forward
     *("phases", "manifest", "config", "train"),  # examples → adapters

@@ -234,6 +234,38 @@ def route(
 
 
 @app.command()
+def feedback(
+    corrections: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help='JSONL: {"prompt": …, "skill": a name or "none"}, {"prompt": …, "skills": '
+            '{name: share}}, or logged {"prompt": …, "mix": {…}, "correct": …}.',
+        ),
+    ],
+    library: LibraryOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if old prompts are routed worse by it.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only measure what it would change.")
+    ] = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Teach the gate from corrected routings, and say what that does to corrected and old ones."""
+    from loramix.commands import feedback as work
+
+    console.report(
+        lambda: work.feedback(
+            corrections, library=library, force=force, dry_run=dry_run, device=device
+        ),
+        as_json,
+        render.feedback,
+    )
+
+
+@app.command()
 @with_sampling
 def generate(
     prompt: PromptArgument,

@@ -21,6 +21,7 @@
     ├── ForwardError              the model failed on this request; the others go on
     ├── DeadlineError             the request's time was over before its answer
     ├── ClosedError               the engine was closed before the answer
+    ├── GateError                 what was learned would make the gate worse
     └── Interrupted               exit code 130: stopped by the user, work kept
 
 A message says what was wrong, what was given, what was expected, and what to do.
@@ -143,6 +144,10 @@ class DeadlineError(LoramixError):
 
 class ClosedError(LoramixError):
     """The engine was closed before the answer was complete."""
+
+
+class GateError(LoramixError):
+    """What was learned would make the gate worse."""
 
 
 class Interrupted(LoramixError):

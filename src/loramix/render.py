@@ -76,7 +76,20 @@ def train(result: dict[str, Any]) -> None:
                 for name, row in result["blends"].items()
             ],
         )  # fmt: skip
+    for name, row in result["skills"].items():
+        _alike(name, row["similar"])
     _print(f"library: {result['library']} ({result['seconds']:.0f} s)")
+
+
+def _alike(name: str, similar: Iterable[Mapping[str, Any]]) -> None:
+    """A line for each skill that another is much like."""
+    for other in similar:
+        _print(
+            f"warning: {name} is much like {other['skill']} (prompts overlap by "
+            f"{_cell(other['prompts'])}, where 1 cannot be told apart; cosine of the weights "
+            f"{_cell(other['weights'])}). The gate will divide such prompts between the two: keep "
+            "one of them, or give each example prompts that the other has not."
+        )
 
 
 def _trained(row: Mapping[str, Any], column: str) -> object:
@@ -95,6 +108,39 @@ def add(result: dict[str, Any]) -> None:
     _print(f"skills: {_names(result['skills'])} (generation {result['generation']})")
     if gate.get("accuracy") is not None:
         _print(f"gate accuracy {_cell(gate['accuracy'])}")
+    _alike(result["added"], result["similar"])
+
+
+def feedback(result: dict[str, Any]) -> None:
+    """Before and after, and what is still wrong."""
+    corrections, old = result["corrections"], result["old"]
+    held = corrections["held_out"]
+    rows = [
+        ("the corrections", corrections["accuracy"], corrections["given"]),
+        ("a fifth of them, held out for this", held, held["n"]),
+        ("old prompts, never fitted on", old, old["n"]),
+    ]
+    _table(
+        ("routed right", "before", "after", "of"),
+        [(name, row["before"], row["after"], count) for name, row, count in rows],
+    )
+    for row in result["wrong"]:
+        wanted, mix = recipe(row["wanted"]), recipe(row["mix"])
+        _print(
+            f"still wrong, line {row['line']}: {mix} instead of {wanted}: {row['prompt'][:60]!r}"
+        )
+    if corrections["passed_over"]:
+        _print(f"{corrections['passed_over']} lines without a usable `correct` were passed over")
+    if corrections["forgotten"]:
+        _print(f"the oldest {corrections['forgotten']} corrections were forgotten")
+    if result["applied"]:
+        _print(
+            f"the gate has learned them (generation {result['generation']}); the library keeps "
+            f"{corrections['kept']} corrections for later refits"
+        )
+    else:
+        verdict = "would be refused without --force" if result["refused"] else "would be kept"
+        _print(f"nothing was written; this {verdict}")
 
 
 def remove(result: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """`loramix chat`: turn by turn, each turn with a mix of its own.
 
+The last message decides, unless it only makes sense with the earlier ones (`route_turns`).
+
 The whole conversation is read anew for each answer, because keys and values that were cached
 under one mix are wrong under another.
 """
@@ -25,6 +27,7 @@ HELP = {
 }
 _NAMES = [call.split()[0] for call in HELP]
 _ASK = "> "
+_READ = {"alone": "", "carried": ", as before", "together": ", with what was said before"}
 
 
 def chat(
@@ -117,9 +120,12 @@ class Chat:
 
     def answer(self, text: str) -> None:
         """Answer one message; Ctrl-C stops the answer and keeps what there is of it."""
-        choice = self.session.choose(text)
-        turns = self._fit([*self.turns, {"role": "user", "content": text}])
+        turns = [*self.turns, {"role": "user", "content": text}]
+        choice = self.session.choose_turns(turns)
+        turns = self._fit(turns)
         said, note = "", _recipe(choice.mix)
+        if choice.turns is not None:
+            note += _READ[choice.turns.reading]
         try:
             for [piece] in stream(
                 self.session.mixed, self.session.base, [turns], choice.mix, self.sampling

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramix.errors import AdapterMismatchError, DataError, LibraryChangedError
+from loramix.errors import (
+    AdapterError,
+    AdapterMismatchError,
+    DataError,
+    LibraryChangedError,
+    LibraryError,
+)
 from loramix.library import Library, Skill, SkillCard, Transaction, validate_name
 
 if TYPE_CHECKING:
@@ -54,7 +61,8 @@ def add(
 
     Returns:
         {"skills": {name: summary}, "generation", "gate": {"accuracy", "skills"}, "added",
-        "library"}
+        "similar": [{"skill", "prompts", "weights"}], "library"}; `similar` has the skills that
+        the new one is so much like that one could do for both.
 
     Raises:
         LibraryError: no library, the shipped one, or a name that is taken or cannot be.
@@ -81,7 +89,14 @@ def add(
             gate = plug(
                 target, base, adapter, name, prompts, told, description=description, replace=replace
             )
+<<<<<<< HEAD
     return {**_report(target), **_gate_report(gate), "added": name}
+=======
+            alike = _similar(target, base, gate, name, prompts, lora)
+            txn.add(name, lora, card, gate.memories[name], replace=replace)
+            txn.set_gate(*gate.state(policy))
+    return {**_report(target), **_gate_report(gate), "added": name, "similar": alike}
+>>>>>>> feedb
 
 
 def remove(name: str, *, library: Path | None = None, device: str = "auto") -> dict[str, Any]:
@@ -341,6 +356,28 @@ def _tell_of_another_base(adapter: Adapter, library: Library) -> None:
             named,
             library.base_id,
         )
+
+
+def _similar(
+    library: Library,
+    base: Base,
+    gate: LearnedGate,
+    name: str,
+    prompts: Sequence[str],
+    adapter: Adapter,
+) -> list[dict[str, Any]]:
+    """The skills that the new skill `name` is much like; see `loramix.similar.find_similar`."""
+    from loramix.similar import find_similar
+
+    adapters = {}
+    for other in set(gate.skills) - {name}:
+        # A skill that cannot be read is no reason to refuse another one.
+        with contextlib.suppress(AdapterError, LibraryError):
+            adapters[other] = library.skill(other).adapter(base)
+    scaled = {skill: gate.scaled_features(memory) for skill, memory in gate.memories.items()}
+    # The gate may have learned from more than was given; what others ask for is like either.
+    asked = [scaled.pop(name), gate.scaled_features(gate.remember(prompts))]
+    return find_similar(asked, adapter, scaled, adapters)
 
 
 def _grown_gate(

@@ -6,6 +6,7 @@ adapter, and a call that is wrong ends before the base is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,7 @@ from loramix.mix import Mix, check_skills
 
 if TYPE_CHECKING:
     from loramix.base import Base
-    from loramix.gate.router import Router, Routing
+    from loramix.gate import Router, Routing, TurnRouting
     from loramix.mix import Policy
     from loramix.mixed import MixedModel
 
@@ -25,10 +26,14 @@ GATE = "gate"
 
 
 class Choice(NamedTuple):
-    """The mix of one prompt, and how it was found; `routing` is None where the user named it."""
+    """The mix of one prompt, and how it was found; `routing` is None where the user named it.
+
+    `turns` says how the turns of a conversation were read, where there were any.
+    """
 
     mix: Mix
     routing: Routing | None
+    turns: TurnRouting | None = None
 
     def report(self) -> dict[str, Any]:
         """The keys `mix`, `scores`, `router` and `policy` of the JSON."""
@@ -132,13 +137,17 @@ class Session:
 
     def choose(self, prompt: str) -> Choice:
         """The mix for `prompt`, with its adapters loaded."""
+        return self.choose_turns([{"role": "user", "content": prompt}])
+
+    def choose_turns(self, turns: Sequence[Mapping[str, str]]) -> Choice:
+        """The mix for the last message of a conversation, with its adapters loaded."""
         if self.fixed is not None:
             choice = Choice(self.fixed, None)
         else:
-            from loramix.gate import route
+            from loramix.gate import route_turns
 
-            [routing] = route(self.router, [prompt], self.policy)
-            choice = Choice(routing.mix, routing)
+            read = route_turns(self.router, turns, self.policy)
+            choice = Choice(read.routing.mix, read.routing, read)
         for name in choice.mix.weights:
             if name not in self.mixed.names:
                 self.mixed.add(name, self.library.skill(name).adapter(self.base))

@@ -38,8 +38,10 @@ from loramix.gate import (
     same_kind,
 )
 from loramix.library import Library, SkillCard
+from loramix.lora import Adapter
 from loramix.phases import Phases, Step
 from loramix.pocket.tasks import COMPOSITES, NONE, TASKS
+from loramix.similar import find_similar
 from loramix.train import SkillJob, TrainProgress, TrainResult, train_skills
 from loramix.train.checkpoint import clear
 from loramix.train.memory import peak_rss_mb
@@ -111,6 +113,7 @@ def train_library(
                 answers=answers,
                 progress=lambda note, done, total: step(done, total, note),
             )
+            alike = {name: _similar(name, gate, adapters) for name in found}
             together = score_blends(answers, blends, settings.train.seed)
         with phases.phase("write the library"):
             target = old or Library.create(folder, base.id, base.fingerprint)
@@ -123,6 +126,7 @@ def train_library(
     return {
         "skills": {
             name: _report(result, scores[name], found[name], settings.train.seed)
+            | {"similar": alike[name]}
             for name, result in trained.items()
         },
         "blends": together,
@@ -276,6 +280,13 @@ def _told(step: Step, settings: Config, jobs: int) -> Any:
         step(before + progress.step / max(1, progress.total), runs, losses)
 
     return tell
+
+
+def _similar(name: str, gate: LearnedGate, adapters: Mapping[str, Adapter]) -> list[dict[str, Any]]:
+    """The skills that a trained one is much like, other trained ones included."""
+    scaled = {skill: gate.scaled_features(memory) for skill, memory in gate.memories.items()}
+    own = scaled.pop(name)
+    return find_similar([own], adapters[name], scaled, adapters)
 
 
 def _card(

@@ -6,6 +6,7 @@ network.py    the gate's network and its fitting
 learned.py    the gate: the learned router, with its memory (memory.py) and calibrate.py
 encoder.py    words → the features `request`: finds what is asked, whatever the text is about
 phrasings.py  requests as people write them; kinds.py  which of them a description means
+conversation.py  the routing of a last message; signs.py  whether it leans on earlier ones
 why.py        which words carried a decision, and the nearest examples
 keywords.py, centroid.py, fixed.py   the other routers
 store.py      routers by name, and the gate of a library
@@ -14,6 +15,7 @@ store.py      routers by name, and the gate of a library
 from __future__ import annotations
 
 from loramix.gate.centroid import CentroidRouter
+from loramix.gate.conversation import TurnRouting, route_turns
 from loramix.gate.features import FeatureExtractor
 from loramix.gate.fixed import FixedRouter
 from loramix.gate.keywords import KeywordRouter
@@ -42,6 +44,7 @@ __all__ = [
     "RoutedExample",
     "Router",
     "Routing",
+    "TurnRouting",
     "Why",
     "check_router",
     "kind_of",
@@ -53,6 +56,7 @@ __all__ = [
     "prompts_for",
     "read_gate",
     "route",
+    "route_turns",
     "same_kind",
     "targets_of",
     "why",

@@ -2,7 +2,8 @@
 
 What it was fitted on is kept as features: [N, F] for each skill (in the skill's own folder), and
 in the gate's file those of no skill and those that need several. With them the gate is refitted
-when a skill comes or goes, without any old data.
+when a skill comes or goes, without any old data. Prompts whose routing a user corrected stand
+beside these, and count more.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from loramix.errors import DataError, LibraryError
 from loramix.gate.calibrate import fit_policy, fit_temperature
 from loramix.gate.features import FeatureExtractor
 from loramix.gate.keywords import KeywordRouter
-from loramix.gate.memory import HELD_OUT, Rows, held_out, join, pick
+from loramix.gate.memory import HELD_OUT, Rows, held_out, join, pick, repeated
 from loramix.gate.network import GateNetwork, fit_network, logits_of
 from loramix.gate.router import RoutedExample, Router, check_fit, targets_of
 from loramix.mix import BASE, Policy
 
 FORMAT = 1
 MEMORY = 250
+NEEDED = 0.05  # share from which a prompt needs a skill
 _NETWORK, _MEMORY = "network.", "memory."
+_CORRECTED = _MEMORY + "corrected"
 
 
 class LearnedGate(Router):
@@ -44,6 +47,7 @@ class LearnedGate(Router):
         accuracy: share of held-out prompts whose most needed skill scores best; NaN without any.
         words: the keyword router for the same skills, fitted on the same prompts.
         memories: skill → features [N, F] float16 to keep with it, after `fit` or `refit`.
+        corrected: rows that a user corrected; every refit learns all of them.
     """
 
     name: ClassVar[str] = "gate"
@@ -68,6 +72,7 @@ class LearnedGate(Router):
         width, columns = extractor.width, len(self.skills) + 1
         self.none = torch.zeros(0, width, dtype=torch.float16)
         self.several = Rows.empty(width, columns)
+        self.corrected = Rows.empty(width, columns)
         self.network: GateNetwork | None = None
 
     # ── learning ─────────────────────────────────────────────────────────────────────────────
@@ -106,6 +111,7 @@ class LearnedGate(Router):
         prompts: Mapping[str, Sequence[str]] | None = None,
         none: Tensor | None = None,
         several: Sequence[RoutedExample] = (),
+        corrected: Rows | None = None,
     ) -> LearnedGate:
         """A gate for the skills of `memories`, fitted on their features alone.
 
@@ -116,6 +122,7 @@ class LearnedGate(Router):
             prompts: prompts of new skills, for the keyword router.
             none: features [N, F] of prompts of no skill, in place of this gate's.
             several: more prompts that need several skills; at most `memory` are remembered.
+            corrected: rows for the new columns that a user corrected, in place of this gate's.
 
         Raises:
             DataError: there is no skill, or features of another width.
@@ -137,15 +144,34 @@ class LearnedGate(Router):
             shares = targets_of(several, new.skills)[: self.memory]
             more = Rows(self.extractor.features(texts).half(), shares)
             new.several = join([new.several, more])
-        columns = len(new.skills) + 1
-        groups = [Rows.of(kept, i, columns) for i, kept in enumerate(new.memories.values())]
-        groups += [Rows.of(new.none, columns - 1, columns), new.several]
+        if corrected is None:
+            corrected = self.corrected.with_columns(self.skills, new.skills)
+        new.corrected = corrected
+        groups = [*new._singles(new.memories), new.several]
+        taught = join([group.take(~held_out(group)) for group in groups])
         new._learn(
-            join([group.take(~held_out(group)) for group in groups]),
+            join([taught, repeated(corrected, len(taught.features))]),
             join([group.take(held_out(group)) for group in groups]),
             start=self,
         )
         return new
+
+    def held_out(self, memories: Mapping[str, Tensor]) -> Rows:
+        """Rows of one skill each, or of none, that no refit was fitted on or will be."""
+        return join([group.take(held_out(group)) for group in self._singles(memories)])
+
+    def _singles(self, memories: Mapping[str, Tensor]) -> list[Rows]:
+        """Rows for each skill, and for none of them."""
+        columns = len(self.skills) + 1
+        kept = [Rows.of(memories[name].half(), i, columns) for i, name in enumerate(self.skills)]
+        return [*kept, Rows.of(self.none, columns - 1, columns)]
+
+    def right(self, rows: Rows) -> Tensor:
+        """Mask [N] of the rows whose best columns are those that they need."""
+        needed = rows.targets > NEEDED
+        best = logits_of(self._network(), rows.features).argsort(1, descending=True)
+        place = best.argsort(1)  # of each column in the order of the scores
+        return (needed == (place < needed.sum(1, keepdim=True))).all(1)
 
     def _learn(self, train: Rows, held: Rows, start: LearnedGate | None = None) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -179,8 +205,11 @@ class LearnedGate(Router):
 
     def scaled(self, prompts: Sequence[str]) -> Tensor:
         """Features [B, F] in units of their deviation over the fitted prompts."""
-        network = self._network()
-        return (self.extractor.features(prompts) - network.center) / network.scale
+        return self.scaled_features(self.extractor.features(prompts))
+
+    def scaled_features(self, features: Tensor) -> Tensor:
+        """The same for features [B, F], such as those of a memory."""
+        return self._network().scaled(features)
 
     def explain(self, prompts: Sequence[str]) -> list[dict[str, Any]]:
         """`sentences`: what the gate read, and how much attention each sentence got."""
@@ -214,6 +243,8 @@ class LearnedGate(Router):
         tensors[_MEMORY + "none"] = self.none
         tensors[_MEMORY + "several"] = self.several.features
         tensors[_MEMORY + "several.targets"] = self.several.targets
+        tensors[_CORRECTED] = self.corrected.features
+        tensors[_CORRECTED + ".targets"] = self.corrected.targets
         chosen = policy or self.policy
         meta = {
             "format": FORMAT,
@@ -257,6 +288,9 @@ class LearnedGate(Router):
             gate.words = KeywordRouter(gate.skills, meta["keywords"])
             gate.none = tensors[_MEMORY + "none"]
             gate.several = Rows(tensors[_MEMORY + "several"], tensors[_MEMORY + "several.targets"])
+            if _CORRECTED in tensors:  # gates of the first versions have none
+                shares = tensors[_CORRECTED + ".targets"]
+                gate.corrected = Rows(tensors[_CORRECTED], shares)
             gate.network = GateNetwork(extractor.layout, len(gate.skills) + 1)
             gate.network.load_state_dict(
                 {k.removeprefix(_NETWORK): v for k, v in tensors.items() if k.startswith(_NETWORK)}

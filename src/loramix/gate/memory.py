@@ -13,6 +13,11 @@ from loramix.mix import BASE
 HELD_OUT = 5
 """Every 5th row of a memory was never fitted on, and never will be: it measures each refit."""
 
+CORRECTED = 0.1
+"""The share of the rows of a refit that corrections are brought up to."""
+OFTEN = 20
+"""How often one correction is repeated at most."""
+
 _SINGLE = 0.95
 _LEAST_HELD = 40
 
@@ -62,6 +67,18 @@ class Rows:
 def join(groups: Sequence[Rows]) -> Rows:
     """All rows of the groups."""
     return Rows(torch.cat([g.features for g in groups]), torch.cat([g.targets for g in groups]))
+
+
+def repeated(corrected: Rows, others: int) -> Rows:
+    """Corrected rows as often as it takes for a handful to be heard among `others` rows.
+
+    Together they get a share of the rows (`CORRECTED`), and each at most `OFTEN` times its own.
+    """
+    count = len(corrected.features)
+    if not count:
+        return corrected
+    wanted = CORRECTED / (1 - CORRECTED) * others / count
+    return join([corrected] * max(1, min(OFTEN, round(wanted))))
 
 
 def held_out(memory: Rows) -> Tensor:

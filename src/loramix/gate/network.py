@@ -93,6 +93,10 @@ class GateNetwork(nn.Module):
         self.center.copy_(center)
         self.scale.copy_(scale)
 
+    def scaled(self, features: Tensor) -> Tensor:
+        """Features [B, F] in units of their deviation, as `set_scaling` found it."""
+        return (features.float() - self.center) / self.scale
+
     def _logits(self, whole: Tensor, slots: Tensor, present: Tensor) -> Tensor:
         logits = torch.zeros(len(whole), 1)
         if self.whole is not None:
@@ -106,7 +110,7 @@ class GateNetwork(nn.Module):
         """Scaled whole part [B, W], scaled slots [B, S, Z], and which slots are filled [B, S]."""
         layout = self.layout
         raw = features.float()
-        scaled = ((raw - self.center) / self.scale).clamp(-_CLIP, _CLIP)
+        scaled = self.scaled(raw).clamp(-_CLIP, _CLIP)
         shape = (len(features), layout.slots, layout.slot)
         present = raw[:, layout.whole :].reshape(shape).ne(0).any(2)
         return scaled[:, : layout.whole], scaled[:, layout.whole :].reshape(shape), present

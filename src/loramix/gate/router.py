@@ -91,15 +91,19 @@ class Router(ABC):
 
 def route(router: Router, prompts: Sequence[str], policy: Policy | None = None) -> list[Routing]:
     """Routes each prompt: scores, and the mix that `policy` makes of them."""
+    return routings_of(router, prompts, router.scores(prompts), policy)
+
+
+def routings_of(
+    router: Router, prompts: Sequence[str], scores: Tensor, policy: Policy | None = None
+) -> list[Routing]:
+    """What `route` gives for prompts whose scores [B, K + 1] are known already."""
     chosen = policy or Policy()
     names = (*router.skills, BASE)
-    details = router.explain(prompts)
     routings = []
-    for row, detail in zip(router.scores(prompts).tolist(), details, strict=True):
-        scores = dict(zip(names, row, strict=True))
-        routings.append(
-            Routing(scores, policy_mix(scores, chosen), router.name, chosen.kind, detail)
-        )
+    for row, detail in zip(scores.tolist(), router.explain(prompts), strict=True):
+        named = dict(zip(names, row, strict=True))
+        routings.append(Routing(named, policy_mix(named, chosen), router.name, chosen.kind, detail))
     return routings
 
 
