@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramix.errors import (
-    AdapterError,
-    AdapterMismatchError,
-    DataError,
-    LibraryChangedError,
-    LibraryError,
-)
-from loramix.library import Library, Skill, SkillCard, Transaction, validate_name
+from loramix.commands.plugging import foreign_card, plug, unplug
+from loramix.errors import DataError
+from loramix.library import Library, Skill, validate_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
-
-    from loramix.adapter import Adapter
-    from loramix.base import Base
     from loramix.gate import LearnedGate
-    from loramix.mix import Policy
-
-NONE_PROMPTS = 400  # prompts of no skill, for a library that has no gate yet
-SHOWN_EXAMPLES = 5  # how many example prompts a card keeps
 
 _EXAMPLES_FILE = "JSONL, CSV or Parquet with a column `prompt`, one example prompt a row"
 _EXAMPLES_HINT = "correct the file, or give another one with --examples"
 _OF_A_YAML = re.compile("template|YAML|pick what to show|completion")
-
-log = logging.getLogger(__name__)
 
 
 def add(
@@ -78,7 +58,7 @@ def add(
     target.check_editable()
     target.check_free(validate_name(name), replace=replace)
     read_adapter(adapter)  # what is wrong in itself is said before the base is loaded
-    _foreign_card(adapter, target)
+    foreign_card(adapter, target)
     with Phases() as phases:
         with phases.phase("load the base"):
             base = load_base(target.base_id, device)
@@ -86,17 +66,15 @@ def add(
             prompts = _prompts(examples)
         with phases.phase("refit the gate"):
             told = f"{examples.name}, {len(prompts)} prompts"
-            gate = plug(
+            plugged = plug(
                 target, base, adapter, name, prompts, told, description=description, replace=replace
             )
-<<<<<<< HEAD
-    return {**_report(target), **_gate_report(gate), "added": name}
-=======
-            alike = _similar(target, base, gate, name, prompts, lora)
-            txn.add(name, lora, card, gate.memories[name], replace=replace)
-            txn.set_gate(*gate.state(policy))
-    return {**_report(target), **_gate_report(gate), "added": name, "similar": alike}
->>>>>>> feedb
+    return {
+        **_report(target),
+        **_gate_report(plugged.gate),
+        "added": name,
+        "similar": plugged.similar,
+    }
 
 
 def remove(name: str, *, library: Path | None = None, device: str = "auto") -> dict[str, Any]:
@@ -130,95 +108,6 @@ def remove(name: str, *, library: Path | None = None, device: str = "auto") -> d
         target.check_base(base)
     gate = unplug(target, base, name)
     return {**_report(target), **_gate_report(gate), "removed": name}
-
-
-def plug(
-    target: Library,
-    base: Base,
-    adapter: Path,
-    name: str,
-    prompts: Sequence[str],
-    told: str,
-    *,
-    description: str = "",
-    replace: bool = False,
-    expected: int | None = None,
-) -> LearnedGate:
-    """Puts an adapter into a library as a skill, and refits the gate.
-
-    Args:
-        target: the library; afterwards it is at the generation that this makes.
-        base: its base.
-        adapter: a folder as PEFT writes it, or the folder of a skill.
-        name: of the skill.
-        prompts: what it is for; at least one.
-        told: where these come from, for the card.
-        description: what the skill does; by default what its own card says, if it has one.
-        replace: exchange a skill of that name.
-        expected: the generation that the library is to have before; None is any.
-
-    Returns:
-        The new gate.
-
-    Raises:
-        LibraryChangedError: it has another generation.
-        LoramixError: as `add`.
-    """
-    from loramix.adapter import read_adapter
-
-    card = _foreign_card(adapter, target)
-    lora = read_adapter(adapter, base)
-    _tell_of_another_base(lora, target)
-    with target.edit() as txn:
-        _check_generation(target, expected)
-        target.check_free(validate_name(name), replace=replace)
-        description = description or card.description
-        gate, policy = _grown_gate(target, txn, base, name, description, prompts)
-        card = card.model_copy(
-            update={
-                "description": description,
-                "examples": list(prompts[:SHOWN_EXAMPLES]),
-                "provenance": {
-                    **card.provenance,
-                    **_merged_from(adapter),
-                    "added from": adapter.resolve().name,
-                    "examples": told,
-                    "trained on base": lora.config.get("base_model_name_or_path"),
-                },
-            }
-        )
-        txn.add(name, lora, card, gate.memories[name], replace=replace)
-        txn.set_gate(*gate.state(policy))
-    return gate
-
-
-def unplug(
-    target: Library, base: Base | None, name: str, *, expected: int | None = None
-) -> LearnedGate | None:
-    """Takes a skill out of a library, and refits the gate.
-
-    Args:
-        base: the library's; None where no gate is left to refit.
-        expected: the generation that the library is to have before; None is any.
-
-    Returns:
-        The new gate, or None.
-
-    Raises:
-        LibraryChangedError: it has another generation.
-        LoramixError: as `remove`.
-    """
-    gate = None
-    with target.edit() as txn:
-        _check_generation(target, expected)
-        txn.remove(name)
-        if base is not None and txn.names and target.has_gate:
-            from loramix.gate import make_policy, read_gate, same_kind
-
-            old = read_gate(target, base)
-            gate = old.refit(txn.memories())
-            txn.set_gate(*gate.state(same_kind(make_policy(target), gate.policy)))
-    return gate
 
 
 def list_skills(*, library: Path | None = None) -> dict[str, Any]:
@@ -302,127 +191,3 @@ def _prompts(examples: Path) -> list[str]:
             error.what, given=error.given, expected=_EXAMPLES_FILE, hint=_EXAMPLES_HINT
         ) from error
     return list(dict.fromkeys(row.prompt for row in rows))
-
-
-def _foreign_card(adapter: Path, library: Library) -> SkillCard:
-    """The card of an adapter that is a skill of another library, else an empty one.
-
-    Raises:
-        AdapterMismatchError: that library is for another base.
-    """
-    from loramix.transaction import CARD, read_card
-
-    if not (adapter / CARD).is_file():
-        return SkillCard()
-    card = read_card(adapter)
-    if card.base_fingerprint and card.base_fingerprint != library.fingerprint:
-        raise AdapterMismatchError(
-            f"The adapter {adapter} was trained for another base",
-            given=f"{card.base_id}, fingerprint {card.base_fingerprint[:16]}",
-            expected=f"{library.base_id}, fingerprint {library.fingerprint[:16]}",
-            hint="add it to a library for its own base, or train it again on this one",
-        )
-    return card
-
-
-def _merged_from(adapter: Path) -> dict[str, Any]:
-    """For the card of an expert: what it was merged of, as `loramix merge` has written it."""
-    from loramix.merge.output import RECORD
-
-    try:
-        record = json.loads((adapter / RECORD).read_bytes())
-        return {"expert": {key: record.get(key) for key in ("method", "rank", "weights")}}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def _check_generation(library: Library, expected: int | None) -> None:
-    if expected is not None and library.generation != expected:
-        raise LibraryChangedError(
-            "The library has changed meanwhile.",
-            given=f"generation {library.generation}",
-            expected=f"generation {expected}",
-            hint="look at its skills again, and then repeat the change",
-        )
-
-
-def _tell_of_another_base(adapter: Adapter, library: Library) -> None:
-    """PEFT keeps a name only, and one base has many names, so a difference is no error."""
-    named = adapter.config.get("base_model_name_or_path")
-    if named and Path(named).name.lower() != Path(library.base_id).name.lower():
-        log.warning(
-            "the adapter names its base %r and the library %r; its shapes fit, "
-            "but if these are two models it will answer badly",
-            named,
-            library.base_id,
-        )
-
-
-def _similar(
-    library: Library,
-    base: Base,
-    gate: LearnedGate,
-    name: str,
-    prompts: Sequence[str],
-    adapter: Adapter,
-) -> list[dict[str, Any]]:
-    """The skills that the new skill `name` is much like; see `loramix.similar.find_similar`."""
-    from loramix.similar import find_similar
-
-    adapters = {}
-    for other in set(gate.skills) - {name}:
-        # A skill that cannot be read is no reason to refuse another one.
-        with contextlib.suppress(AdapterError, LibraryError):
-            adapters[other] = library.skill(other).adapter(base)
-    scaled = {skill: gate.scaled_features(memory) for skill, memory in gate.memories.items()}
-    # The gate may have learned from more than was given; what others ask for is like either.
-    asked = [scaled.pop(name), gate.scaled_features(gate.remember(prompts))]
-    return find_similar(asked, adapter, scaled, adapters)
-
-
-def _grown_gate(
-    library: Library,
-    txn: Transaction,
-    base: Base,
-    name: str,
-    description: str,
-    prompts: Sequence[str],
-) -> tuple[LearnedGate, Policy]:
-    """The library's gate with one more skill (or one learned anew), and its policy.
-
-    A gate that reads requests makes more of few examples, and of the description.
-    """
-    from loramix.gate import make_policy, plug_in, prompts_for, read_gate, same_kind
-
-    memories = txn.memories(but=name)
-    if library.gate() is None:
-        gate = _first_gate(library, memories, base, name, prompts)
-        return gate, gate.policy
-    old = read_gate(library, base)
-    if old.extractor.kind.startswith("request"):
-        prompts = prompts_for(name, description, prompts)
-    gate = plug_in(old, memories, name, prompts)
-    return gate, same_kind(make_policy(library), gate.policy)
-
-
-def _first_gate(
-    library: Library,
-    memories: Mapping[str, Tensor],
-    base: Base,
-    name: str,
-    prompts: Sequence[str],
-) -> LearnedGate:
-    """A gate for a library without one: what no skill is for comes from the built-in prompts."""
-    from loramix.gate import RoutedExample, learn_gate
-    from loramix.pocket.tasks import NONE
-
-    examples = [RoutedExample(prompt, {name: 1.0}) for prompt in prompts]
-    known = set(prompts)
-    none = NONE.examples("train", NONE_PROMPTS, 0)
-    examples += [RoutedExample(row.prompt) for row in none if row.prompt not in known]
-    gate = learn_gate(base, examples, (name,))
-    others = {other: memory for other, memory in memories.items() if other != name}
-    if not others:
-        return gate
-    shown = {other: library.skill(other).card.examples for other in others}
-    return gate.refit({**memories, name: gate.memories[name]}, {**shown, name: prompts})

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request
 
 from loramix.base import Base
-from loramix.commands.library import plug, unplug
+from loramix.commands.plugging import plug, unplug
 from loramix.errors import LibraryBusyError, LibraryChangedError, LibraryError, LoramixError
 from loramix.library import Library, SkillCard, validate_name
 from loramix.serve.bodies import LoadBody, UnloadBody
@@ -66,7 +66,7 @@ def _load(serving: Serving, body: LoadBody) -> dict[str, Any]:
         given = [text for text in body.examples or card.examples if text.strip()]
         description = body.description or card.description
         prompts = given or [description or name.replace("-", " ").replace("_", " ")]
-        gate = _apart(
+        plugged = _apart(
             serving,
             lambda base: plug(
                 target,
@@ -82,7 +82,9 @@ def _load(serving: Serving, body: LoadBody) -> dict[str, Any]:
         )
     serving.refresh()
     told = _told(serving, f"Success: LoRA adapter '{name}' added successfully.")
-    told["gate"] = {"accuracy": gate.accuracy if gate.accuracy == gate.accuracy else None}
+    accuracy = plugged.gate.accuracy
+    told["gate"] = {"accuracy": accuracy if accuracy == accuracy else None}
+    told["similar"] = plugged.similar
     told["examples"] = len(given)
     if not given:
         told["warning"] = (
