@@ -304,14 +304,13 @@ class Engine:
     def _run(self) -> None:
         try:
             self._loop()
-        except BaseException as error:  # the thread is ended from outside; nobody may wait for it
+        except BaseException as error:  # it is ended from outside; nobody may wait for it
             with self._stepping:
                 arrived, _ = self._came()
                 for submission, _ in arrived:
                     self._steps.left += submission.request.n
                     submission.finish(failed(error))
                 self._steps.reset(failed(error))
-            raise
 
     def _run_tasks(self) -> None:
         """What waits for a moment between two steps, as far as it had come by now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import re
 import secrets
 import threading
@@ -18,9 +19,11 @@ from loramix.errors import LoramixError, RecipeError, UsageError
 from loramix.gate import Router, Routing, Why, check_router, make_policy, make_router, route, why
 from loramix.lean import lean_imports
 from loramix.library import Library
+from loramix.manifest import MANIFEST
 from loramix.mix import Mix, check_skills
 from loramix.serve.bodies import Asking, Message
 from loramix.serve.faults import ApiError, api_error
+from loramix.serve.logs import log
 from loramix.serve.settings import RouteBy, ServeSettings
 
 if TYPE_CHECKING:
@@ -94,12 +97,31 @@ class Serving:
         self.engine.close()
 
     async def watch(self) -> None:
-        """Replace the engine's thread if something ends it; until cancelled."""
+        """Replace the engine's thread if something ends it, and see what others change.
+
+        Until cancelled.
+        """
+        known = self._stamp()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             if not self.engine.alive and not self.draining:
                 self.engine.start()
                 self.revived += 1
+            stamp = self._stamp()
+            if stamp != known and not self.draining:
+                known = stamp
+                try:
+                    await asyncio.to_thread(self.refresh)
+                except LoramixError as error:  # damaged; what is in memory goes on
+                    log("the library cannot be read", {"error": str(error)}, level=logging.ERROR)
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Of the one file that each change of the library renames into place."""
+        try:
+            found = (self.library.path / MANIFEST).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     @property
     def ready(self) -> bool:
