@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from serve_load import Reply, Server, ask, request, server  # noqa: E402
+from serve_load import Reply, Server, ask, request, server
 
 ROWS, QUEUE, TOKENS = 8, 32, 48
 RECOVERY = 10.0

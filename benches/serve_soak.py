@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from serve_load import Server, ask, request, server  # noqa: E402
+from serve_load import Server, ask, request, server
 
 LEAVE = 0.1
 FLAT = 32.0  # MiB
