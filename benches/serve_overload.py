@@ -106,7 +106,7 @@ def main() -> None:
     limits = ("--max-rows", str(ROWS), "--max-queue", str(QUEUE))
     with server(*limits, "--deadline", str(options.deadline)) as running:
         found = asyncio.run(measure(running, options.seconds, options.times, options.deadline))
-    print(json.dumps(found, indent=2))
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def main() -> None:
         left = figures["loramix_rows_running"] + figures["loramix_rows_waiting"]
         found["slots_left_taken"] = left
         found["met"] = bool(not found["wrong"] and found["flat"] and not left)
-    print(json.dumps(found, indent=2))
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
