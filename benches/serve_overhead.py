@@ -105,7 +105,7 @@ def main() -> None:
         "bar": BAR,
         "met": ratio >= BAR,
     }
-    print(json.dumps(found, indent=2))
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -147,10 +147,10 @@ class Engine:
             if self._closed:
                 raise closed()
             most = self.limits.max_queue
-            if most is not None and self._waiting + request.n > most:
+            if most is not None and self.waiting + request.n > most:
                 raise QueueFullError(
                     "Too many requests wait.",
-                    given=f"{self._waiting} completions wait",
+                    given=f"{self.waiting} completions wait",
                     expected=f"at most {most}",
                     hint="ask again later, or raise max_queue",
                 )
@@ -205,7 +205,7 @@ class Engine:
         steps, store, residents = self._steps, self._scheduler.store, self._residents
         return Stats(
             running=len(self._scheduler.running),
-            waiting=self._waiting,
+            waiting=self.waiting,
             failed=steps.failed,
             steps=steps.count,
             prompt_tokens=steps.prompt_tokens,
@@ -238,7 +238,7 @@ class Engine:
         return self._steps.failed
 
     @property
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
         """Completions without a slot: those that entered, but for those that left the line."""
         return self._entered - self._steps.left
 
@@ -304,14 +304,13 @@ class Engine:
     def _run(self) -> None:
         try:
             self._loop()
-        except BaseException as error:  # the thread is ended from outside; nobody may wait for it
+        except BaseException as error:  # it is ended from outside; nobody may wait for it
             with self._stepping:
                 arrived, _ = self._came()
                 for submission, _ in arrived:
                     self._steps.left += submission.request.n
                     submission.finish(failed(error))
                 self._steps.reset(failed(error))
-            raise
 
     def _run_tasks(self) -> None:
         """What waits for a moment between two steps, as far as it had come by now."""

@@ -6,6 +6,8 @@ import copy
 
 from loramix.errors import ClosedError, ForwardError, LoramixError
 
+NO_NUMBERS = "NaN or infinite logits"
+
 
 def closed() -> ClosedError:
     """The error for a request that comes, or is still there, when the engine is closed."""
@@ -22,7 +24,7 @@ def failed(error: BaseException | None) -> Exception:
     if error is None:
         return ForwardError(
             "The model gave no numbers for this request.",
-            given="NaN or infinite logits",
+            given=NO_NUMBERS,
             hint="a skill of its mix may be damaged, or its weights too large",
         )
     first_line = (str(error).strip().splitlines() or [""])[0]

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from loramix.engine.faults import NO_NUMBERS
 from loramix.errors import (
     AdapterError,
     AdapterMismatchError,
@@ -126,7 +127,7 @@ def api_error(
         ((status, code) for kind, status, code in _KINDS if isinstance(error, kind)),
         (500, "internal_error"),
     )
-    if isinstance(error, ForwardError) and error.__cause__ is None:
+    if isinstance(error, ForwardError) and error.given == NO_NUMBERS:
         status, code = 400, "no_numbers"  # weights that the model cannot compute with
     if isinstance(error, PromptError) and "context" in error.what:
         code = "context_length_exceeded"

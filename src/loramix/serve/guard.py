@@ -45,10 +45,12 @@ class Guard:
         note: Note = scope[NOTE]
         try:
             client = self._open(scope, note)
-            body = await self._body(scope, receive)
             generates = scope["path"] in GENERATING
             if generates:
+                note.serving.check_room()
                 self._spend(client)
+            body = await self._body(scope, receive)
+            if generates:
                 self._enter(client)
         except ApiError as error:
             note.error = error

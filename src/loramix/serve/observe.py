@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 NOTE = "loramix"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REFUSED_SECONDS = 1.0
+"""Between two log lines about a full queue; each says how many were refused since the last."""
+
 _QUIET = {"/health", "/ready", "/metrics"}
 
 
@@ -63,6 +66,7 @@ class Observer:
 
     def __init__(self, app: ASGIApp, serving: Serving, metrics: Metrics) -> None:
         self._app, self._serving, self._metrics = app, serving, metrics
+        self._refused, self._told = 0, 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -114,6 +118,7 @@ class Observer:
         if answer is not None:
             ran = time.monotonic() - answer.submission.submitted
             metrics.answered(answer, ran)
+            self._serving.answered(answer.submission.request.n)
             fields |= {
                 "mix": str(answer.submission.mix) if answer.submission.mix is not None else None,
                 "prompt_tokens": len(answer.submission.prompt_ids),
@@ -124,6 +129,12 @@ class Observer:
             }
         if note.error is not None:
             fields |= {"error": note.error.code, "param": note.error.param}
+        if note.error is not None and note.error.code == "queue_full":
+            # a flood of them must not take the time of those who are answered
+            self._refused += 1
+            if time.monotonic() < self._told + REFUSED_SECONDS:
+                return
+            fields["refused"], self._refused, self._told = self._refused, 0, time.monotonic()
         level = logging.ERROR if status >= 500 or note.cause is not None else logging.INFO
         if level == logging.ERROR or scope["path"] not in _QUIET:
             kept = {name: value for name, value in fields.items() if value is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 from contextlib import closing
 
 import uvicorn
@@ -16,6 +17,9 @@ from loramix.serve.settings import ServeSettings
 
 KEEP_ALIVE = 75
 BACKLOG = 2048
+SWITCH_SECONDS = 0.0005
+"""How long the engine waits for Python at most while requests are read. It asks hundreds of times
+in a step, so that Python's own 5 ms would let a flood of requests stop it."""
 
 
 def run(settings: ServeSettings) -> None:
@@ -26,6 +30,7 @@ def run(settings: ServeSettings) -> None:
         LoramixError: the library or the base cannot be used.
     """
     set_up()
+    sys.setswitchinterval(SWITCH_SECONDS)
     with closing(_listen(settings)) as listener:  # what is wrong with it is told before the wait
         app = create_app(settings)
         serving: Serving = app.state.serving

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import re
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +20,11 @@ from loramix.errors import LoramixError, RecipeError, UsageError
 from loramix.gate import Router, Routing, Why, check_router, make_policy, make_router, route, why
 from loramix.lean import lean_imports
 from loramix.library import Library
+from loramix.manifest import MANIFEST
 from loramix.mix import Mix, check_skills
 from loramix.serve.bodies import Asking, Message
 from loramix.serve.faults import ApiError, api_error
+from loramix.serve.logs import log
 from loramix.serve.settings import RouteBy, ServeSettings
 
 if TYPE_CHECKING:
@@ -78,6 +82,7 @@ class Serving:
         self._longest = 64 * base.max_length
         self._routers: dict[str, Router] = {}
         self._explaining = asyncio.Lock()
+        self._pace = Pace()
 
     # ── a life ───────────────────────────────────────────────────────────────────────────────
 
@@ -94,12 +99,31 @@ class Serving:
         self.engine.close()
 
     async def watch(self) -> None:
-        """Replace the engine's thread if something ends it; until cancelled."""
+        """Replace the engine's thread if something ends it, and see what others change.
+
+        Until cancelled.
+        """
+        known = self._stamp()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             if not self.engine.alive and not self.draining:
                 self.engine.start()
                 self.revived += 1
+            stamp = self._stamp()
+            if stamp != known and not self.draining:
+                known = stamp
+                try:
+                    await asyncio.to_thread(self.refresh)
+                except LoramixError as error:  # damaged; what is in memory goes on
+                    log("the library cannot be read", {"error": str(error)}, level=logging.ERROR)
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Of the one file that each change of the library renames into place."""
+        try:
+            found = (self.library.path / MANIFEST).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     @property
     def ready(self) -> bool:
@@ -110,6 +134,27 @@ class Serving:
         """Raises ApiError where no request is taken any more."""
         if self.draining:
             raise ApiError(503, "shutting_down", "The server is about to end.", retry_after=5)
+
+    def check_room(self) -> None:
+        """Raises ApiError where a request could only wait, or would not be done in time.
+
+        It is asked before a body is read, so that a server that is flooded keeps its time for
+        those whom it has taken in.
+        """
+        waiting = self.engine.waiting
+        soon = waiting / self._pace.rate if waiting and self._pace.rate else 0.0
+        late = waiting > self.settings.max_rows and soon > self.settings.deadline / 3
+        if late or waiting >= self.settings.max_queue:
+            raise ApiError(
+                429,
+                "queue_full",
+                f"{waiting} answers wait for their turn. Ask again later.",
+                retry_after=min(60.0, soon),
+            )
+
+    def answered(self, count: int) -> None:
+        """Completions have ended; tells how fast the line moves."""
+        self._pace.add(count)
 
     def refresh(self) -> None:
         """Have the next requests see what the library has now."""
@@ -300,6 +345,29 @@ class Serving:
                 "Leave it out, or write it with a space inside.",
                 param=param,
             )
+
+
+class Pace:
+    """How many completions end in a second, over the last ten."""
+
+    WINDOW = 10.0
+
+    def __init__(self) -> None:
+        self._ends: deque[tuple[float, int]] = deque()
+        self._count = 0
+
+    def add(self, count: int) -> None:
+        """So many have ended now."""
+        self._ends.append((time.monotonic(), count))
+        self._count += count
+
+    @property
+    def rate(self) -> float:
+        """A second; 0 where nobody knows yet."""
+        now = time.monotonic()
+        while self._ends and self._ends[0][0] < now - self.WINDOW:
+            self._count -= self._ends.popleft()[1]
+        return self._count / max(1.0, now - self._ends[0][0]) if self._ends else 0.0
 
 
 def open_library(settings: ServeSettings) -> Library:

@@ -1,0 +1,85 @@
+"""The engine as a server uses it: from coroutines, beside other work, through a thread's end."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import time
+
+import pytest
+
+from engine_oracle import MIXES, PROMPTS, World, ask
+from loramix.engine import Engine
+from loramix.errors import ForwardError
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+def test_coroutines_get_what_threads_get(world: World) -> None:
+    async def written(engine: Engine, prompt: str, mix: str) -> list[int]:
+        submission = await engine.asubmit(ask(prompt, mix))
+        return [piece.token_id async for pieces in submission.batches() for piece in pieces]
+
+    async def all_of_them(engine: Engine) -> list[list[int]]:
+        pairs = [(prompt, mix) for prompt in PROMPTS for mix in MIXES]
+        return await asyncio.gather(*(written(engine, *pair) for pair in pairs))
+
+    with world.engine() as engine:
+        found = asyncio.run(all_of_them(engine))
+    expected = [world.expected(prompt, mix) for prompt in PROMPTS for mix in MIXES]
+    assert found == expected
+
+
+def test_a_coroutine_that_is_cancelled_leaves_no_request(world: World) -> None:
+    async def cancelled(engine: Engine) -> None:
+        entering = asyncio.create_task(engine.asubmit(ask(tokens=10_000)))
+        await asyncio.sleep(0)
+        entering.cancel()
+        await asyncio.gather(entering, return_exceptions=True)
+        while engine.busy:
+            await asyncio.sleep(0.01)
+
+    with world.engine() as engine:
+        asyncio.run(asyncio.wait_for(cancelled(engine), 20))
+        assert engine.stats().running == engine.stats().waiting == 0
+
+
+def test_work_between_steps_is_done_with_and_without_a_thread(world: World) -> None:
+    engine = world.engine()
+    assert engine.between(lambda: 1).result() == 1
+    with engine:
+        submission = engine.submit(ask())
+        assert engine.between(lambda: 2).result(10) == 2
+        with pytest.raises(ZeroDivisionError):
+            engine.between(lambda: 1 // 0).result(10)
+        assert list(submission.result()[0].token_ids) == world.expected(PROMPTS[0], "base")
+
+
+def test_a_thread_that_is_ended_fails_its_requests_and_can_be_replaced(world: World) -> None:
+    with world.engine() as engine:
+        submission = engine.submit(ask(tokens=10_000))
+        next(iter(submission))
+        thread = engine._thread
+        assert thread is not None
+        assert thread.ident is not None
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
+        )
+        with pytest.raises(ForwardError, match="SystemExit"):
+            submission.result()
+        while engine.alive:
+            time.sleep(0.01)
+        assert engine.stats().running == engine.stats().waiting == 0
+        engine.start()
+        again = engine.submit(ask())
+        assert list(again.result()[0].token_ids) == world.expected(PROMPTS[0], "base")
+
+
+def test_a_router_reads_the_text_that_is_given_for_it() -> None:
+    turns = [{"role": "user", "content": "first"}, {"role": "user", "content": "last"}]
+    assert ask().routed_by == PROMPTS[0]
+    assert ask(prompt=turns).routed_by == "last"  # type: ignore[arg-type]
+    assert ask(prompt=turns, read="first").routed_by == "first"  # type: ignore[arg-type]
