@@ -145,6 +145,8 @@ def test_the_route_is_read_from_the_part_of_the_conversation_that_was_asked_for(
         assert set(mix(None)) == set(mix("last")) == {"code"}
         assert set(mix("first")) == {"math"}
         assert mix("conversation").keys() <= {"code", "math"}
+        turns[-1]["content"] = "and again, but for 20%"  # makes sense with the first one only
+        assert set(mix("last")) == {"math"}
 
 
 def test_a_router_and_a_policy_can_be_asked_for() -> None:

@@ -25,8 +25,9 @@ def serve(
     route_by: Annotated[
         str,
         typer.Option(
-            help="What of a conversation the router reads: its last user message, the whole "
-            "conversation, or the first message, so that the mix stays."
+            help="What of a conversation the router reads: its last user message (with "
+            "what that leans on), the whole conversation, or the first message, so that the mix "
+            "stays."
         ),
     ] = "last",
     device: DeviceOption = "auto",

@@ -31,7 +31,8 @@ class Request:
         system: a system text before the prompt.
         n: how many completions.
         deadline: seconds from the submission after which the request fails; None is never.
-        read: what a router reads; None is the prompt, or the latest turn.
+        read: what a router reads: a text, or turns, of which it reads the last user message and
+            what that leans on (`loramix.gate.route_turns`); None is the prompt.
     """
 
     prompt: Prompt
@@ -40,14 +41,12 @@ class Request:
     system: str | None = None
     n: int = 1
     deadline: float | None = None
-    read: str | None = None
+    read: Prompt | None = None
 
     @property
-    def routed_by(self) -> str:
-        """The text that a router reads."""
-        if self.read is not None:
-            return self.read
-        return self.prompt if isinstance(self.prompt, str) else self.prompt[-1]["content"]
+    def routed_by(self) -> Prompt:
+        """What a router reads."""
+        return self.prompt if self.read is None else self.read
 
 
 class Piece(NamedTuple):

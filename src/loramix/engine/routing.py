@@ -60,14 +60,14 @@ class Mixer:
         """
         if not submissions:
             return []
-        from loramix.gate.router import route
+        from loramix.gate import route_prompts
 
         begun, before = time.perf_counter(), self.seconds
         try:
             router, policy = self._parts()
-            prompts = [submission.request.routed_by for submission in submissions]
+            reads = [submission.request.routed_by for submission in submissions]
             with self._encoding:
-                routings = route(router, prompts, policy)
+                routings = [read.routing for read in route_prompts(router, reads, policy)]
             for submission, routing in zip(submissions, routings, strict=True):
                 submission.routing, submission.mix = routing, routing.mix
                 submission.gate_seconds = time.perf_counter() - begun

@@ -15,7 +15,7 @@ store.py      routers by name, and the gate of a library
 from __future__ import annotations
 
 from loramix.gate.centroid import CentroidRouter
-from loramix.gate.conversation import TurnRouting, route_turns
+from loramix.gate.conversation import TurnRouting, route_prompts, route_turns
 from loramix.gate.features import FeatureExtractor
 from loramix.gate.fixed import FixedRouter
 from loramix.gate.keywords import KeywordRouter
@@ -56,6 +56,7 @@ __all__ = [
     "prompts_for",
     "read_gate",
     "route",
+    "route_prompts",
     "route_turns",
     "same_kind",
     "targets_of",

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from loramix.errors import PromptError
-from loramix.gate.router import Router, Routing, routings_of
+from loramix.gate.router import Router, Routing, route, routings_of
 from loramix.gate.signs import Signs, signs_of
 from loramix.mix import Policy
 
@@ -115,6 +115,35 @@ def route_turns(
             text, row, reading = asked[before], scores[before], "carried"
     [routing] = routings_of(router, [text], row.unsqueeze(0), policy)
     return TurnRouting(routing, reading, sum(parts[last].values()), parts[last], text)  # type: ignore[arg-type]
+
+
+def route_prompts(
+    router: Router,
+    prompts: Sequence[str | Sequence[Mapping[str, str]]],
+    policy: Policy | None = None,
+) -> list[TurnRouting]:
+    """Routes texts, all in one call, and conversations, each as `route_turns` does.
+
+    A conversation with one message of a user is that text; one without any is its last message.
+    """
+    texts = [_text_of(prompt) for prompt in prompts]
+    single = iter(route(router, [text for text in texts if text is not None], policy))
+    return [
+        route_turns(router, prompt, policy)
+        if text is None and not isinstance(prompt, str)
+        else TurnRouting(next(single), "alone", 0.0, {}, text or "")
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]
+
+
+def _text_of(prompt: str | Sequence[Mapping[str, str]]) -> str | None:
+    """The text that decides, or None where a message may lean on earlier ones."""
+    if isinstance(prompt, str):
+        return prompt
+    said = [t["content"] for t in prompt if t["role"] == "user" and t["content"].strip()]
+    if len(said) > 1:
+        return None
+    return said[0] if said else prompt[-1]["content"]
 
 
 def _parts(signs: Signs, scores: Tensor) -> dict[str, float]:

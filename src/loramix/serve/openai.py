@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from loramix.base import Prompt
 from loramix.engine import Piece
 from loramix.engine import Request as Asked
 from loramix.serve.answers import Answer
@@ -70,7 +71,7 @@ async def _answer(
     request: Request,
     body: Asking,
     prompt: str | list[dict[str, str]],
-    read: str,
+    read: Prompt,
     tokens: int | None,
 ) -> Response:
     """Submit a request, and send its answer as it was asked for."""
@@ -96,7 +97,7 @@ async def _answer(
         )
     mix, routing = serving.mix_of(body), None
     if mix is None and (body.router or body.policy):
-        routing = await serving.route(read, body.router, body.policy)
+        routing = (await serving.route(read, body.router, body.policy)).routing
         mix = routing.mix
     asked = Asked(
         prompt,

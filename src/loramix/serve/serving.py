@@ -14,10 +14,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramix.base import Base, load_base
+from loramix.base import Base, Prompt, load_base
 from loramix.engine import Engine, Limits
 from loramix.errors import LoramixError, RecipeError, UsageError
-from loramix.gate import Router, Routing, Why, check_router, make_policy, make_router, route, why
+from loramix.gate import (
+    Router,
+    TurnRouting,
+    Why,
+    check_router,
+    make_policy,
+    make_router,
+    route_prompts,
+    why,
+)
 from loramix.lean import lean_imports
 from loramix.library import Library
 from loramix.manifest import MANIFEST
@@ -258,26 +267,28 @@ class Serving:
         """The router where a request names none."""
         return self.settings.router or GATE
 
-    def read_of(self, messages: Sequence[Message], how: RouteBy | None) -> str:
-        """The text of a conversation that a router reads."""
+    def read_of(self, messages: Sequence[Message], how: RouteBy | None) -> Prompt:
+        """What a router reads of a conversation: a text, or all of it for the last message."""
+        how = how or self.settings.route_by
+        if how == "last":
+            return [message.turn() for message in messages]
         said = [message.text for message in messages if message.role == "user"]
         said = [text for text in said if text.strip()] or [messages[-1].text]
-        how = how or self.settings.route_by
         if how == "conversation":
             return "\n".join(said)
-        return said[0] if how == "first" else said[-1]
+        return said[0]
 
-    async def route(self, text: str, router: str | None, policy: str | None) -> Routing:
-        """Route one text.
+    async def route(self, read: Prompt, router: str | None, policy: str | None) -> TurnRouting:
+        """Route one text, or the last message of a conversation.
 
         Raises:
             LoramixError: there is no such router or policy, or the text is empty.
         """
 
-        def work() -> Routing:
+        def work() -> TurnRouting:
             made = self._router(router or self.router_name)
             chosen = make_policy(self.library, policy or self.settings.policy)
-            return route(made, [text], chosen)[0]
+            return route_prompts(made, [read], chosen)[0]
 
         return await asyncio.wrap_future(self.engine.between(work))
 

@@ -23,7 +23,8 @@ class ServeSettings:
         library: its folder; None is the one that ships with the package.
         host, port: where it listens; port 0 is any free one.
         router, policy: how mixes are chosen where none is given; None is what the library has.
-        route_by: what of a conversation the router reads: its `last` user message, all user
+        route_by: what of a conversation the router reads: its `last` user message (and
+            what that leans on; see `loramix.gate.route_turns`), all user
             messages of the `conversation`, or the `first`, so that the mix stays.
         device, dtype: see `load_base`.
         api_keys: any of them opens the server; none is needed where there are none.

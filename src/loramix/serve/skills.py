@@ -42,12 +42,15 @@ async def route(request: Request, body: RouteBody) -> dict[str, Any]:
     serving: Serving = request.app.state.serving
     serving.check_open()
     if body.messages is not None:
-        text, param = serving.read_of(body.messages, body.route_by), "messages"
+        for place, message in enumerate(body.messages):
+            serving.check_text(message.text, f"messages[{place}].content")
+        read = serving.read_of(body.messages, body.route_by)
     else:
-        text, param = body.prompt or "", "prompt"
-    serving.check_text(text, param)
+        read = body.prompt or ""
+        serving.check_text(read, "prompt")
     serving.check_gate(body.router)
-    routing = await serving.route(text, body.router, body.policy)
+    turn = await serving.route(read, body.router, body.policy)
+    routing, text = turn.routing, turn.text
     answer = {
         "scores": routing.scores,
         "mix": routing.mix.weights,
