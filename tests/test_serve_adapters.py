@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plain.mkdir()
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copy(library / "skills" / "math" / file, plain)
+    expert = folder / "adapters" / "expert"
+    shutil.copytree(plain, expert)
+    (expert / "expert.json").write_text('{"method": "linear", "weights": {"math": 1.0}}')
     broken = folder / "adapters" / "broken"
     shutil.copytree(plain, broken)
     weights = broken / "adapter_model.safetensors"
@@ -108,8 +112,6 @@ def test_a_stream_on_its_way_keeps_the_skill_that_is_replaced_and_removed(
     assert http.post(UNLOAD, json={"lora_name": "guest"}).status_code == 200
     thread.join(60)
     assert found[-2] == "data: [DONE]"
-    import json
-
     chunks = [json.loads(line[6:]) for line in found if line.startswith("data: {")]
     assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks) == wanted
 
@@ -122,6 +124,12 @@ def test_a_damaged_adapter_is_refused_and_the_library_stays_as_it_is(
     assert code(http.post(LOAD, json=body)) == (400, "invalid_adapter")
     assert Library.open(place / "library").generation == before
     assert code(http.post(CHAT, json=chat(SUM, "broken"))) == (404, "model_not_found")
+
+
+def test_an_expert_is_listed_as_one(http: httpx.Client) -> None:
+    assert http.post(LOAD, json={"lora_name": "wise", "lora_path": "expert"}).status_code == 200
+    assert http.get("/v1/models/wise").json()["loramix"]["kind"] == "expert"
+    assert http.get("/v1/models/math").json()["loramix"]["kind"] == "skill"
 
 
 def test_changes_at_the_same_time_all_happen(http: httpx.Client, server: ServerProcess) -> None:

@@ -12,9 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from loramix.errors import UsageError
+from loramix.library import Library
 from loramix.serve import ServeSettings
 from serve_app import client, code
-from serve_process import chat
+from serve_process import chat, copied_library
 
 URL = "/v1/chat/completions"
 LONG: dict[str, Any] = {"model": "base", "max_tokens": 200, "temperature": 2.0}
@@ -218,3 +219,26 @@ def test_a_server_open_to_everybody_is_refused(tmp_path: Path) -> None:
     ServeSettings(host="0.0.0.0", allow_remote=True)
     ServeSettings(host="0.0.0.0", api_keys=("a-key-of-some-length",))
     ServeSettings(host="::1")
+
+
+def test_prompts_and_answers_are_logged_where_that_was_asked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with client(log_prompts=True) as http, caplog.at_level("INFO", "loramix.serve"):
+        http.post(URL, json=chat("What is 2 + 3?", "math"))
+        http.post(URL, json=chat("What is 2 + 3?", "math", stream=True))
+    fields = [record.fields for record in caplog.records if record.message == "request"]
+    assert [line["answer"] for line in fields] == [["2 + 3 = 5\nAnswer: 5"]] * 2
+    assert all(line["prompt"][0]["content"] == "What is 2 + 3?" for line in fields)
+
+
+def test_without_a_gate_a_skill_has_to_be_named(tmp_path: Path) -> None:
+    library = Library.open(copied_library(tmp_path / "library"))
+    with library.edit() as txn:
+        txn.remove("qa")  # and with it goes the gate, which knew of it
+    with client(library=library.path) as http:
+        body = chat("What is 2 + 3?")
+        assert code(http.post(URL, json=body)) == (400, "no_gate")
+        assert code(http.post("/v1/route", json={"prompt": "What is 2 + 3?"})) == (400, "no_gate")
+        assert http.post(URL, json={**body, "router": "fixed:code=1"}).status_code == 200
+        assert http.post(URL, json={**body, "model": "math"}).status_code == 200

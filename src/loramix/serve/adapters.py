@@ -21,8 +21,9 @@ from loramix.library import Library, SkillCard, validate_name
 from loramix.serve.bodies import LoadBody, UnloadBody
 from loramix.serve.faults import ApiError
 from loramix.serve.folder import copied
+from loramix.serve.places import lora_folder
 from loramix.serve.reading import JsonRoute
-from loramix.serve.serving import Serving, lora_folder
+from loramix.serve.serving import Serving
 from loramix.transaction import CARD, read_card
 
 router = APIRouter(route_class=JsonRoute)

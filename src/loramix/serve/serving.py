@@ -9,14 +9,13 @@ import re
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramix.base import Base, Prompt, load_base
 from loramix.engine import Engine, Limits
-from loramix.errors import LoramixError, RecipeError, UsageError
+from loramix.errors import LoramixError, RecipeError
 from loramix.gate import (
     Router,
     TurnRouting,
@@ -28,12 +27,13 @@ from loramix.gate import (
     why,
 )
 from loramix.lean import lean_imports
-from loramix.library import Library
 from loramix.manifest import MANIFEST
 from loramix.mix import Mix, check_skills
 from loramix.serve.bodies import Asking, Message
 from loramix.serve.faults import ApiError, api_error
 from loramix.serve.logs import log
+from loramix.serve.pace import Pace
+from loramix.serve.places import open_library
 from loramix.serve.settings import RouteBy, ServeSettings
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Serving:
     def start(self) -> Serving:
         """Let the engine run; returns self."""
         self.engine.start()
-        if self.router_name != GATE or self.has_gate:
+        if self.router_name.startswith(FIXED) or self.has_gate:
             self.engine.between(lambda: self._router(self.router_name)).result()  # no wait later
         return self
 
@@ -241,8 +241,11 @@ class Serving:
         return mix
 
     def check_gate(self, router: str | None) -> None:
-        """Raises ApiError where the gate is to decide and the library has none."""
-        if (router or self.router_name) == GATE and not self.has_gate:
+        """Raises ApiError where a router is to decide and the library has no gate.
+
+        All but the fixed one are made of what its file holds.
+        """
+        if not (router or self.router_name).startswith(FIXED) and not self.has_gate:
             raise ApiError(
                 400,
                 "no_gate",
@@ -356,58 +359,6 @@ class Serving:
                 "Leave it out, or write it with a space inside.",
                 param=param,
             )
-
-
-class Pace:
-    """How many completions end in a second, over the last ten."""
-
-    WINDOW = 10.0
-
-    def __init__(self) -> None:
-        self._ends: deque[tuple[float, int]] = deque()
-        self._count = 0
-
-    def add(self, count: int) -> None:
-        """So many have ended now."""
-        self._ends.append((time.monotonic(), count))
-        self._count += count
-
-    @property
-    def rate(self) -> float:
-        """A second; 0 where nobody knows yet."""
-        now = time.monotonic()
-        while self._ends and self._ends[0][0] < now - self.WINDOW:
-            self._count -= self._ends.popleft()[1]
-        return self._count / max(1.0, now - self._ends[0][0]) if self._ends else 0.0
-
-
-def open_library(settings: ServeSettings) -> Library:
-    """The library to serve.
-
-    Raises:
-        LibraryError: it is none.
-        UsageError: adapters are to be loaded into the one that ships with the package.
-    """
-    library = Library.shipped() if settings.library is None else Library.open(settings.library)
-    if settings.router is not None:
-        check_router(settings.router, library.skills, library.mixes)
-    if settings.policy is not None:
-        make_policy(library, settings.policy)
-    if settings.allow_runtime_lora:
-        library.check_editable()
-        if not lora_folder(settings, library).is_dir():
-            raise UsageError(
-                "There is no folder to load adapters from.",
-                given=lora_folder(settings, library),
-                expected="a folder with adapters in it",
-                hint="make it, or name another one with --lora-dir",
-            )
-    return library
-
-
-def lora_folder(settings: ServeSettings, library: Library) -> Path:
-    """The one folder that adapters are loaded from."""
-    return settings.lora_dir or library.path.parent / "adapters"
 
 
 def new_id(prefix: str) -> str:
