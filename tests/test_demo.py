@@ -49,6 +49,7 @@ def small(base: Path) -> DemoSettings:
         composite_examples=2,
         forgetting_examples=8,
         forgetting_tests=2,
+        expert="linear",
         weighed=0,
         batch_size=16,
     )
@@ -98,6 +99,13 @@ def test_the_skills_come_one_after_another_and_nothing_of_the_earlier_ones_moves
     assert set(found["base"]) == set(TASKS)
 
 
+def test_all_skills_are_merged_into_one_expert_and_scored(ran: tuple[Path, dict[str, Any]]) -> None:
+    kept = ran[1]["retention"]
+    assert kept["method"] == "linear"
+    assert set(kept["before"]) == set(kept["after"]) == set(kept["intervals"]) == set(TASKS)
+    assert kept["before"] == {name: row["skill"] for name, row in ran[1]["skills"].items()}
+
+
 def test_every_bar_of_the_demo_is_in_the_table(ran: tuple[Path, dict[str, Any]]) -> None:
     names = [bar["name"] for bar in ran[1]["bars"]]
     assert len(names) == len(set(names)) == 21
@@ -123,7 +131,7 @@ def test_the_library_of_the_demo_routes_and_generates(
 
 def test_the_report_shows_the_result(ran: tuple[Path, dict[str, Any]]) -> None:
     page = (ran[0] / "report.html").read_text(encoding="utf-8")
-    for heading in ("Bars", "Skills", "Routing", "Two skills at once", "Training"):
+    for heading in ("Bars", "Skills", "Routing", "Two skills at once", "What was trained"):
         assert f"<h2>{heading}</h2>" in page
     assert render_report(ran[1])
 

@@ -68,8 +68,52 @@ def result() -> dict[str, Any]:
             {"name": "both", "rows": [{"mix": "blend", "parts": [0.5, 0.75], "mean": 0.625}]}
         ],
         "training": {
-            name: {"losses": [3.0, 2.0, 1.0], "dev_losses": [[3, 1.1]], "steps": 3, "tokens": 99}
+            name: {
+                "losses": [3.0, 2.0, 1.0],
+                "dev_losses": [[3, 1.1]],
+                "steps": 3,
+                "tokens": 99,
+                "examples": 1234,
+                "description": f"Does {name}.",
+            }
             for name in NAMES
+        },
+        "forgetting": {
+            "tasks": NAMES,
+            "loramix": [dict.fromkeys(NAMES[:count], 0.9) for count in (1, 2, 3)],
+            "one_adapter": [
+                {"sentiment": 0.9},
+                {"sentiment": 0.3, "math": 0.8},
+                {"sentiment": 0.0, "math": 0.1, "code": 0.9},
+            ],
+            "unchanged": True,
+            "moved": 0.0,
+            "fell": 0.9,
+            "n": 60,
+        },
+        "retention": {
+            "method": "regmean",
+            "rank": 64,
+            "before": dict.fromkeys(NAMES, 0.9),
+            "after": {"sentiment": 0.9, "math": 0.45, "code": 0.9},
+            "intervals": {name: [0.4, 1.0] for name in NAMES},
+        },
+        "storage": {
+            "shapes": [
+                {
+                    "name": "small",
+                    "n": 3,
+                    "disk": {
+                        "base": 30_000_000,
+                        "adapters": [31_000_000, 32_000_000, 33_000_000],
+                        "full": [30_000_000, 60_000_000, 90_000_000],
+                    },
+                    "resident": {
+                        "adapters": [500_000_000, 502_000_000, 504_000_000],
+                        "full": [500_000_000, 530_000_000],
+                    },
+                }
+            ]
         },
         "phases": {"train": 300.0, "score": 60.0},
         "seconds": 423.0,
@@ -119,6 +163,9 @@ def test_the_page_needs_nothing_from_anywhere(page: str) -> None:
         for name in ("src", "href", "xlink:href"):
             value = attributes.get(name)
             assert value is None or value.startswith("#")
+    policy = next(a for t, a in parsed(page).tags if t == "meta" and "http-equiv" in a)
+    assert (policy["content"] or "").startswith("default-src 'none'")
+    assert all(url.startswith("#") for url in re.findall(r"url\(([^)]*)\)", page))
     assert "@import" not in page
     urls = {url for url in re.findall(r"https?://[^\s\"'<]+", page) if "w3.org" not in url}
     assert urls == set()
@@ -141,10 +188,38 @@ def test_what_a_model_wrote_is_text_and_not_markup(page: str) -> None:
 def test_everything_that_was_measured_is_shown(page: str) -> None:
     for text in ("a bar that is met", "a bar that is missed", "✓ met", "✗ missed", "1 / 2"):
         assert text in page
-    for text in ("code 0.90", "0.625", "7:03 min", "1234", "2 cores", "3 steps"):
+    for text in ("code 0.90", "0.625", "7:03 min", "1234", "2 cores", "1,234", "Does math."):
         assert text in page
     assert re.search(r"keywords.*0\.876", page)
-    assert page.count('class="plot"') == 5
+    assert page.count('class="plot"') == 8
+
+
+def test_every_figure_says_what_to_see_with_the_figures_of_the_run(page: str) -> None:
+    assert page.count("<figure") == page.count("What to see:") == 8
+    said = " ".join(page.split())
+    assert "earlier skills moved by 0.0 points" in said
+    assert "by up to 90 points" in said
+    assert "math keeps the least, 50 %" in said
+    assert "sentiment sent to math, 1 time." in said
+    assert "at most 1.0 points" in said
+
+
+def test_what_was_not_measured_of_storage_is_marked_as_such(page: str) -> None:
+    assert "one more skill is 1 MB of files instead of 30 MB" in page
+    assert '<td class="n">90 MB</td>' in page  # three models on disk: measured
+    assert "≈ 3 GB" in page  # a hundred
+    assert "≈ 560 MB" in page  # three in memory, where two were
+
+
+def test_the_parts_that_are_there_can_be_jumped_to(page: str) -> None:
+    ids = {a["id"] for t, a in parsed(page).tags if t == "section"}
+    links = {a["href"] for t, a in parsed(page).tags if t == "a"}
+    assert links == {f"#{id}" for id in ids}
+    assert len(ids) == 10
+
+
+def test_the_page_is_small(page: str) -> None:
+    assert len(page.encode()) <= 3_000_000
 
 
 def test_plots_take_their_colours_from_the_page_in_light_and_in_dark(page: str) -> None:
@@ -161,7 +236,13 @@ def test_plots_take_their_colours_from_the_page_in_light_and_in_dark(page: str) 
 def test_parts_that_were_not_measured_are_left_out() -> None:
     page = render_report({"skills": {"math": {"base": 0.1, "skill": None}}})
     parsed(page)
-    for heading in ("Routing", "Training", "Bars", "Two skills at once", "Time and memory"):
+    for heading in (
+        "Routing",
+        "What was trained",
+        "Bars",
+        "Two skills at once",
+        "Time and memory of this run",
+    ):
         assert f"<h2>{heading}</h2>" not in page
     assert "<h2>Skills</h2>" in page
 

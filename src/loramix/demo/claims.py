@@ -1,7 +1,7 @@
-"""What one base with many adapters is good for, measured: nothing forgotten, little room.
+"""What one base with many adapters is good for, measured: no forgetting, one expert, little room.
 
-Both are small measurements beside the demo's main ones; `benches/forgetting.py` and
-`benches/storage.py` take them at length.
+All are small measurements beside the demo's main ones; `benches/forgetting.py`,
+`benches/merge_retention.py` and `benches/storage.py` take them at length.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from loramix.demo.settings import DemoSettings
 from loramix.evaluate import Bar, bar
 from loramix.evaluate.forgetting import measure_forgetting
 from loramix.evaluate.storage import measure_storage
+from loramix.merge import METHODS, merge_adapters
+from loramix.merge.inputs import Material
+from loramix.merge.retention import Judge
 from loramix.phases import Step
 from loramix.pocket.tasks import TASKS
 from loramix.train import SkillJob
@@ -66,6 +69,44 @@ def forgetting_bar(found: Mapping[str, Any]) -> Bar:
     """What adding skills changed of earlier ones; NaN, a miss, if a file of theirs changed."""
     moved = found["moved"] if found["unchanged"] else float("nan")
     return bar("earlier skills, moved by adding others", moved, "≤", 0.0)
+
+
+def retention(
+    base: Base,
+    adapters: Mapping[str, Adapter],
+    before: Mapping[str, Mapping[str, Any]],
+    settings: DemoSettings,
+    seed: int,
+    step: Step,
+) -> dict[str, Any]:
+    """All skills merged into one expert, scored on the examples that the skills were scored on.
+
+    Args:
+        base: the frozen base.
+        adapters: skill → adapter.
+        before: skill → its score with its own adapter on `settings.test_examples`.
+        settings: `expert` names the method; empty leaves all of this out.
+        seed: of the examples, the intervals, and of a method that draws.
+        step: is told how far the scoring is.
+
+    Returns:
+        `method`, `rank`; `before` and `after`, skill → score; `intervals`, skill → [low, high]
+        of the latter. Empty where there is no expert.
+    """
+    if not settings.expert:
+        return {}
+    method = METHODS[settings.expert]
+    material = Material(base, adapters, {}).of(method)
+    expert = merge_adapters(adapters, method=settings.expert, seed=seed, **material)
+    judge = Judge(base, list(adapters), "test", settings.test_examples, seed)
+    after = judge.expert(expert.adapter, lambda note, done, total: step(done, total, note))
+    return {
+        "method": expert.method,
+        "rank": expert.rank,
+        "before": {name: before[name]["score"] for name in adapters},
+        "after": {name: after[name]["score"] for name in adapters},
+        "intervals": {name: [after[name]["low"], after[name]["high"]] for name in adapters},
+    }
 
 
 def storage(

@@ -104,6 +104,9 @@ def run_demo(
         with phases.phase("blend") as step:
             blends = blend_tables(answers, router, policy, settings, seed, step)
             shown = samples(answers, router, policy)
+        with phases.phase("merge into one expert") as step:
+            before_merging = {name: systems["skill"] for name, systems in scores.items()}
+            merged = claims.retention(base, adapters, before_merging, settings, seed, step)
         with phases.phase("see what is forgotten") as step:
             forgot = claims.forgetting(base, jobs, adapters, settings, seed, out, step)
         with phases.phase("weigh adapters and models"):
@@ -136,9 +139,10 @@ def run_demo(
         "blends": blends,
         "samples": shown,
         "forgetting": forgot | {"base": {name: row["base"] for name, row in skills.items()}},
+        "retention": merged,
         "storage": room,
         "bars": [line.to_dict() for line in measured],
-        "training": _training(trained),
+        "training": _training(trained, settings),
         "phases": dict(phases.seconds),
         "seconds": seconds,
         "peak_rss_mb": memory,
@@ -216,9 +220,11 @@ def _scores(
     return scores
 
 
-def _training(trained: Mapping[str, TrainResult]) -> dict[str, Any]:
+def _training(trained: Mapping[str, TrainResult], settings: DemoSettings) -> dict[str, Any]:
     return {
         name: {
+            "description": TASKS[name].description,
+            "examples": settings.train_examples[name],
             "losses": list(result.losses),
             "dev_losses": [list(point) for point in result.dev_losses],
             "steps": result.steps,

@@ -30,6 +30,7 @@ class DemoSettings:
         composite_examples: held-out requests of each kind that needs two skills.
         forgetting_examples: of each task, for the one adapter that is taught all of them.
         forgetting_tests: held-out examples of each task, after each task that was learned.
+        expert: the method that merges all skills into one; empty leaves it out.
         weighed: how many adapters and full models are put on disk and into memory; 0 is none.
         batch_size: prompts generated at once.
     """
@@ -61,5 +62,6 @@ class DemoSettings:
     composite_examples: int = 40
     forgetting_examples: int = 800
     forgetting_tests: int = 50
+    expert: str = "regmean"
     weighed: int = 5
     batch_size: int = 64

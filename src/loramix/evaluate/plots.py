@@ -1,72 +1,24 @@
-"""Plots as inline SVG that follows the page's colours, in light and in dark.
-
-Matplotlib draws with stand-in colours; afterwards each becomes a CSS variable of the page, so one
-drawing serves both schemes. Text stays text.
-"""
+"""Plots as inline SVG that follows the page's colours, in light and in dark."""
 
 from __future__ import annotations
 
-import functools
-import io
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-INK, MUTED, GRID = "#0a0b01", "#0a0b02", "#0a0b03"
-SYSTEM_COLORS = {"base": "#0a0b04", "skill": "#0a0b05", "routed": "#0a0b06"}
-SERIES = [f"#0a0c{number:02x}" for number in range(1, 7)]
-_CSS = {
-    INK: "--ink",
-    MUTED: "--muted",
-    GRID: "--line",
-    "#0a0b04": "--base",
-    "#0a0b05": "--accent",
-    "#0a0b06": "--second",
-    **{color: f"--series-{number}" for number, color in enumerate(SERIES, 1)},
-}
-# those of the page, for a plot without one
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GRID,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.borderpad": 0,
-    "figure.constrained_layout.use": True,
-}
-
-P = ParamSpec("P")
+from loramix.evaluate.drawing import (
+    INK,
+    MUTED,
+    SERIES,
+    SYSTEM_COLORS,
+    as_svg,
+    canvas,
+    styled,
+)
 
 
-def _styled(draw: Callable[P, str]) -> Callable[P, str]:
-    """Draw in our style: matplotlib reads parts of it only when a thing is drawn."""
-
-    @functools.wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> str:
-        import matplotlib
-
-        with matplotlib.rc_context(_STYLE):
-            return draw(*args, **kwargs)
-
-    return styled
-
-
-@_styled
+@styled
 def score_bars(skills: Mapping[str, Mapping[str, Any]], bar: float | None = None) -> str:
     """Scores of each system, grouped by skill, with their intervals.
 
@@ -75,7 +27,7 @@ def score_bars(skills: Mapping[str, Mapping[str, Any]], bar: float | None = None
         bar: drawn as a dashed line.
     """
     systems = [s for s in SYSTEM_COLORS if any(row.get(s) is not None for row in skills.values())]
-    figure, axes = _figure(7.6, 3.0)
+    figure, axes = canvas(7.6, 3.0)
     width = 0.8 / max(len(systems), 1)
     for place, system in enumerate(systems):
         shift = (place - (len(systems) - 1) / 2) * width
@@ -95,17 +47,17 @@ def score_bars(skills: Mapping[str, Mapping[str, Any]], bar: float | None = None
     axes.set_ylim(0, 1.02)
     axes.grid(axis="y")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(systems))
-    return _svg(figure, "scores")
+    return as_svg(figure, "scores")
 
 
-@_styled
+@styled
 def retention_bars(skills: Mapping[str, Mapping[str, Any]]) -> str:
     """Scores before and after a merge, grouped by skill, with the share that is kept.
 
     Args:
         skills: skill → `before`, `after`, and `interval` (low, high) of the latter.
     """
-    figure, axes = _figure(7.6, 3.0)
+    figure, axes = canvas(7.6, 3.0)
     for x, row in enumerate(skills.values()):
         for shift, key, system in ((-0.2, "before", "base"), (0.2, "after", "skill")):
             label = key if x == 0 else None
@@ -118,10 +70,10 @@ def retention_bars(skills: Mapping[str, Mapping[str, Any]]) -> str:
     axes.set_ylim(0, 1.02)
     axes.grid(axis="y")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
-    return _svg(figure, "retention")
+    return as_svg(figure, "retention")
 
 
-@_styled
+@styled
 def grouped_bars(rows: Mapping[str, Mapping[str, Any]], systems: Sequence[str]) -> str:
     """Scores of any systems, grouped by task, with their intervals.
 
@@ -133,7 +85,7 @@ def grouped_bars(rows: Mapping[str, Mapping[str, Any]], systems: Sequence[str]) 
     shown = list(dict.fromkeys(shown))
     colors = dict(zip([s for s in shown if s != "base"], itertools.cycle(SERIES), strict=False))
     colors["base"] = SYSTEM_COLORS["base"]
-    figure, axes = _figure(max(4.0, 1.4 + 0.38 * len(rows) * len(shown)), 3.2)
+    figure, axes = canvas(max(4.0, 1.4 + 0.38 * len(rows) * len(shown)), 3.2)
     width = 0.86 / max(len(shown), 1)
     named = set()
     for x, row in enumerate(rows.values()):
@@ -152,13 +104,13 @@ def grouped_bars(rows: Mapping[str, Mapping[str, Any]], systems: Sequence[str]) 
     axes.set_ylim(0, 1.02)
     axes.grid(axis="y")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(shown))
-    return _svg(figure, "scores")
+    return as_svg(figure, "scores")
 
 
-@_styled
+@styled
 def heat_map(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """Where prompts of each skill (rows) were sent (columns), as shares of the row."""
-    figure, axes = _figure(4.0, 4.0)
+    figure, axes = canvas(4.0, 4.0)
     for y, row in enumerate(counts):
         total = sum(row)
         for x, count in enumerate(row):
@@ -176,13 +128,13 @@ def heat_map(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     axes.set_ylabel("prompt of")
     axes.spines[:].set_visible(False)
     axes.set_aspect("equal")
-    return _svg(figure, "routing")
+    return as_svg(figure, "routing")
 
 
-@_styled
+@styled
 def calibration(curve: Sequence[Mapping[str, float]]) -> str:
     """Accuracy against confidence; the size of a point is the share of prompts in its bin."""
-    figure, axes = _figure(4.0, 4.0)
+    figure, axes = canvas(4.0, 4.0)
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
     axes.plot(
         [b["confidence"] for b in curve],
@@ -206,17 +158,17 @@ def calibration(curve: Sequence[Mapping[str, float]]) -> str:
     axes.grid()
     axes.set_xlabel("confidence of the gate")
     axes.set_ylabel("share that is right")
-    return _svg(figure, "calibration")
+    return as_svg(figure, "calibration")
 
 
-@_styled
+@styled
 def loss_curves(training: Mapping[str, Mapping[str, Any]]) -> str:
     """One small plot a skill: the loss of each step, smoothed, and the dev loss.
 
     Args:
         training: skill → `losses` (one a step) and `dev_losses` (step, loss).
     """
-    figure, grid = _figure(7.6, 2.3, columns=max(len(training), 1), sharey=True)
+    figure, grid = canvas(7.6, 2.3, columns=max(len(training), 1), sharey=True)
     grid = grid if len(training) > 1 else [grid]
     for axes, color, (name, run) in zip(grid, SERIES, training.items(), strict=False):
         losses = list(run["losses"])
@@ -231,13 +183,13 @@ def loss_curves(training: Mapping[str, Mapping[str, Any]]) -> str:
         axes.set_ylim(bottom=0)
         axes.set_xlabel("step")
     grid[0].set_ylabel("nats a token")
-    return _svg(figure, "losses")
+    return as_svg(figure, "losses")
 
 
-@_styled
+@styled
 def phase_bars(phases: Mapping[str, float]) -> str:
     """Seconds of each phase of the run."""
-    figure, axes = _figure(7.6, 0.5 + 0.34 * len(phases))
+    figure, axes = canvas(7.6, 0.5 + 0.34 * len(phases))
     longest = max(phases.values(), default=1.0)
     for y, (name, seconds) in enumerate(phases.items()):
         axes.barh(y, seconds, 0.62, color=SYSTEM_COLORS["skill"])
@@ -248,7 +200,7 @@ def phase_bars(phases: Mapping[str, float]) -> str:
     axes.set_yticks([])
     axes.set_xticks([])
     axes.spines[:].set_visible(False)
-    return _svg(figure, "phases")
+    return as_svg(figure, "phases")
 
 
 def standalone(svg: str) -> str:
@@ -280,31 +232,3 @@ def _smooth(values: Sequence[float], weight: float = 0.8) -> list[float]:
         average = weight * average + (1 - weight) * value
         smoothed.append(average / (1 - weight**step))
     return smoothed
-
-
-def _figure(width: float, height: float, columns: int = 1, sharey: bool = False) -> Any:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    # not pyplot: it would keep every figure, and pick a window system
-    figure = Figure(figsize=(width, height))
-    FigureCanvasSVG(figure)
-    return figure, figure.subplots(1, columns, sharey=sharey)
-
-
-def _svg(figure: Any, name: str) -> str:
-    """The figure as an `<svg>` element whose ids no other plot of the page has."""
-    import matplotlib
-
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    svg = re.sub(r'xlink:href="#', f'xlink:href="#{name}-', svg)
-    for color, variable in _CSS.items():
-        svg = svg.replace(color, f"var({variable})")
-    return svg.replace("<svg ", f'<svg class="plot" role="img" aria-label="{name}" ', 1)

@@ -5,14 +5,19 @@
 `result` is a JSON-able dict; a part that it lacks is left out of the page:
 
     title, lead     text of the head
+    training        NAME → {losses: [...], dev_losses: [[step, loss], ...], steps, tokens}, and
+                    where known `examples`, their number, and `description`
     skills          NAME → {base, skill, routed, intervals: {SYSTEM: [low, high]}}
     gate            what `evaluate_router` returns
     routers         NAME → {accuracy, none_auroc, top_two}
-    bars            [{name, bar, figure, met}]
     samples         [{title, prompt, scores: {NAME: share}, mix: {NAME: weight}, text}]
     blends          [{name, rows: [{mix, parts: [score, score], mean}]}]
-    training        NAME → {losses: [...], dev_losses: [[step, loss], ...]}
+    forgetting      what `Forgetting.to_dict` returns
+    retention       {method, rank, before: {NAME: score}, after: {NAME: score},
+                    intervals: {NAME: [low, high]} of the latter}
+    storage         {shapes: [what `measure_storage` returns]}
     phases          NAME → seconds
+    bars            [{name, bar, figure, met}]
     seconds, peak_rss_mb, machine
 """
 
@@ -24,10 +29,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loramix.evaluate import plots
-from loramix.evaluate.page import STYLE, TEMPLATE
+from loramix.evaluate import lines, plots, views
+from loramix.evaluate.page import STYLE
+from loramix.evaluate.template import TEMPLATE
 from loramix.mix import BASE, Mix
 from loramix.storage import storage_errors
+
+PARTS = (
+    ("trained", "training"),
+    ("skills", "skills"),
+    ("routing", "routing"),
+    ("samples", "prompts and answers"),
+    ("blends", "two at once"),
+    ("forgetting", "nothing forgotten"),
+    ("retention", "merged"),
+    ("storage", "storage and memory"),
+    ("time", "time"),
+    ("bars", "bars"),
+)
 
 
 def write_report(result: Mapping[str, Any], path: Path) -> Path:
@@ -57,27 +76,50 @@ def render_report(result: Mapping[str, Any]) -> str:
     environment.filters["figure"] = figure
     skills = result.get("skills") or {}
     gate = result.get("gate") or {}
+    forgetting = result.get("forgetting") or {}
+    shapes = (result.get("storage") or {}).get("shapes") or []
     colors = {name: f"--series-{place % 5 + 1}" for place, name in enumerate(_all_skills(result))}
     colors[BASE] = "--base"
-    training = result.get("training") or {}
+    shown: dict[str, Any] = {
+        "trained": views.trained(result.get("training") or {}),
+        "skills": skills,
+        "gate": gate,
+        "routers": result.get("routers") or {},
+        "samples": [_sample(sample, colors) for sample in result.get("samples") or []],
+        "blends": result.get("blends") or [],
+        "forgetting": forgetting,
+        "retention": result.get("retention") or {},
+        "rooms": [
+            views.room(shape, Markup(lines.room_lines(shape, f"room-{place}")))
+            for place, shape in enumerate(shapes)
+        ],
+        "phases": result.get("phases") or {},
+        "bars": result.get("bars") or [],
+    }
+    there = shown | {
+        "routing": gate or shown["routers"],
+        "storage": shown["rooms"],
+        "time": shown["phases"],
+    }
     return environment.from_string(TEMPLATE).render(
         style=Markup(STYLE),
         title=result.get("title", "loramix"),
         lead=result.get("lead", ""),
         tiles=_tiles(result),
-        bars=result.get("bars") or [],
-        skills=skills,
-        gate=gate,
+        parts=[(id, name) for id, name in PARTS if there[id]],
         gate_tiles=_gate_tiles(gate),
-        routers=result.get("routers") or {},
-        samples=[_sample(sample, colors) for sample in result.get("samples") or []],
-        blends=result.get("blends") or [],
-        training=training,
-        training_note=_training_note(training),
-        phases=result.get("phases") or {},
+        see=views.sentences(result),
+        legends={
+            "forgetting": [
+                (name, f"--series-{place % 5 + 1}")
+                for place, name in enumerate(forgetting.get("tasks", ()))
+            ],
+            "storage": [("one base with N adapters", "--accent"), ("N full models", "--base")],
+        },
         resources=_resources(result),
         plots={name: Markup(svg) for name, svg in _plots(result).items()},
         footer=result.get("footer", "Made by loramix."),
+        **shown,
     )
 
 
@@ -106,6 +148,10 @@ def _plots(result: Mapping[str, Any]) -> dict[str, str]:
         drawn["calibration"] = plots.calibration(gate["calibration"])
     if result.get("training"):
         drawn["losses"] = plots.loss_curves(result["training"])
+    if result.get("forgetting"):
+        drawn["forgetting"] = lines.forgetting_lines(result["forgetting"])
+    if result.get("retention"):
+        drawn["retention"] = plots.retention_bars(views.retained(result["retention"]))
     if result.get("phases"):
         drawn["phases"] = plots.phase_bars(result["phases"])
     return drawn
@@ -129,6 +175,8 @@ def _tiles(result: Mapping[str, Any]) -> list[dict[str, str]]:
             tiles.append(_tile(figure(sum(values) / len(values)), label))
     if result.get("gate"):
         tiles.append(_tile(figure(result["gate"]["accuracy"]), "gate accuracy"))
+    if forgetting := result.get("forgetting"):
+        tiles.append(_tile(f"{100 * forgetting['moved']:.1f}", "points lost by earlier skills"))
     if bars := result.get("bars"):
         tiles.append(_tile(f"{sum(bar['met'] for bar in bars)} / {len(bars)}", "bars met"))
     if result.get("seconds"):
@@ -178,14 +226,6 @@ def _sample(sample: Mapping[str, Any], colors: Mapping[str, str]) -> dict[str, A
             {"name": n, "score": f"{s:.2f}", "color": colors[n]} for n, s in ranked if s >= 0.005
         ],
     }
-
-
-def _training_note(training: Mapping[str, Mapping[str, Any]]) -> str:
-    parts = []
-    for name, run in training.items():
-        if run.get("steps") is not None:
-            parts.append(f"{name}: {run['steps']} steps, {run['tokens']:,} tokens")
-    return "; ".join(parts) + ("." if parts else "")
 
 
 def _resources(result: Mapping[str, Any]) -> str:

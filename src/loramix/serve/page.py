@@ -30,7 +30,8 @@ from loramix.errors import StorageError
 from loramix.serve import adapters
 from loramix.serve.bodies import LoadBody
 from loramix.serve.faults import ApiError
-from loramix.serve.serving import Serving, lora_folder
+from loramix.serve.places import lora_folder
+from loramix.serve.serving import Serving
 from loramix.storage import storage_errors
 
 router = APIRouter(include_in_schema=False)
