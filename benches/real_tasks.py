@@ -106,9 +106,11 @@ def main() -> None:
     ]
     head = ["skill", "n", "base", "skill", "95 %", "gain, low", "routed", "dev loss"]
     say(table(head, scores))
-    say(f"\ngate: {routed["accuracy"]:.3f} ({routed['low']:.3f} to {routed['high']:.3f}) of ")
-    say(f"{routed['n']} texts, ECE {routed['ece']:.3f}; {trained['seconds']:.0f} s, ")
-    say(f"{trained['peak_rss_mb']:.0f} MiB\n")
+    low, high = routed["low"], routed["high"]
+    say(
+        f"\ngate: {routed['accuracy']:.3f} ({low:.3f} to {high:.3f}) of {routed['n']} texts, "
+        f"ECE {routed['ece']:.3f}; {trained['seconds']:.0f} s, {trained['peak_rss_mb']:.0f} MiB\n"
+    )
     marks = [[line.name, line.bar, line.figure, "yes" if line.met else "NO"] for line in lines]
     say(table(["what", "bar", "figure", "met"], marks))
 

@@ -80,7 +80,7 @@ def test_base_is_the_only_line_that_names_a_base() -> None:
     not (pocket_path() / "config.json").exists(), reason="the pocket base is not built"
 )
 def test_each_skill_beats_the_base_on_less_of_the_data(data: Path, tmp_path: Path) -> None:
-    """Fewer rows and one or two epochs; the bars of the whole are those of benches/real_tasks.py."""
+    """Fewer rows than the YAML has; the bars of the whole stand in benches/real_tasks.py."""
     less = {f"skills.{name}.data.limit": 1000 for name in ("math", "code", "qa")}
     less |= {"skills.summarization.data.limit": 400, "evaluation.examples": 300}
     report = trained(changed(data, tmp_path, "pocket", less))
