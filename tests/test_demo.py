@@ -131,7 +131,7 @@ def test_the_library_of_the_demo_routes_and_generates(
 
 def test_the_report_shows_the_result(ran: tuple[Path, dict[str, Any]]) -> None:
     page = (ran[0] / "report.html").read_text(encoding="utf-8")
-    for heading in ("Bars", "Skills", "Routing", "Two skills at once", "What was trained"):
+    for heading in ("Bars", "Skills", "Routing", "Two skills at once", "Training"):
         assert f"<h2>{heading}</h2>" in page
     assert render_report(ran[1])
 

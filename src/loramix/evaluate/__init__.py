@@ -10,11 +10,8 @@ metrics.py     means with bootstrap intervals, classification figures
 bars.py        what has to be reached, next to what was
 forgetting.py  what earlier skills lose when later ones are learned
 storage.py     N adapters against N models, on disk and in memory
-drawing.py     the look of all plots: inline SVG that follows the page's colours
-plots.py       bars, heat map, calibration, losses; lines.py: forgetting, room
-views.py       what the page says about its figures
-template.py    the page's HTML; page.py: its style, in light, in dark and on paper
-report.py      one HTML file with all of it
+plots.py       inline SVG that follows the page's colours
+report/        one HTML file with all of it
 """
 
 from __future__ import annotations
