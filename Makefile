@@ -23,7 +23,7 @@ test: $(VENV)/.installed-dev
 	$(RUN)/python -m pytest
 
 lint: $(VENV)/.installed-dev
-	$(RUN)/ruff check src tests tools
+	$(RUN)/ruff check src tests tools notebooks
 	$(RUN)/mypy
 
 # The stamps make a second run start at once; a changed requirement installs again.
