@@ -94,7 +94,7 @@ def test_each_skill_beats_the_base_on_less_of_the_data(data: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_base_of_tinyllamas_shape_needs_no_other_change(data: Path, tmp_path: Path) -> None:
-    """Random weights, two rows a skill and one step: the path of a user who changes `base`."""
+    """Random weights, one row a skill in one step: the path of a user who changes `base`."""
     base = write_base(SHAPES["tinyllama"], tmp_path / "tinyllama")
     few = {f"skills.{name}.data.limit": 40 for name in TASKS}
     few |= {"train.max_steps": 1, "train.batch_size": 1, "train.grad_accum": 1}
