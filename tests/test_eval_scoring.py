@@ -117,6 +117,9 @@ def test_likelihoods_are_those_of_each_row_alone_under_its_mix(base: Base) -> No
     ("answers", "name"),
     [
         (["positive", "negative"] * 4, "accuracy"),
+        (["0", "1"] * 4, "accuracy"),
+        ([str(i % 6) for i in range(30)], "accuracy"),
+        ([str(i % 25) for i in range(200)], "number"),
         (["42", "7", "-3.5", "1,000"], "number"),
         (["6 * 7 = 42 apples in all.\n#### 42", "So it is 3.\n#### 3"], "number"),
         (["Paris", "Ada Lovelace", "in 1815", "the red house", "Bo"], "f1"),
