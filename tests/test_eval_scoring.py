@@ -117,6 +117,9 @@ def test_likelihoods_are_those_of_each_row_alone_under_its_mix(base: Base) -> No
     ("answers", "name"),
     [
         (["positive", "negative"] * 4, "accuracy"),
+        (["0", "1"] * 4, "accuracy"),
+        ([str(i % 6) for i in range(30)], "accuracy"),
+        ([str(i % 25) for i in range(200)], "number"),
         (["42", "7", "-3.5", "1,000"], "number"),
         (["6 * 7 = 42 apples in all.\n#### 42", "So it is 3.\n#### 3"], "number"),
         (["Paris", "Ada Lovelace", "in 1815", "the red house", "Bo"], "f1"),
@@ -172,6 +175,29 @@ def test_programs_are_scored_as_the_builtin_task_does() -> None:
     texts[1] = "def f(x): return None"
     texts[2] = "no program at all"
     assert score_each("tests", examples, texts) == task.score_many(examples, texts)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "C = 0\ndef g(x): return x\ndef f(x): return g(x)",
+        "class N:\n    at = 3\n\ndef f(x):\n    return N.at",
+        "f = lambda x: x",
+        "def f(x):\n    return g(x)\n\ndef g(x):\n    return int(x)\n\ndef h():\n    return 4",
+        "Here it is:\n@staticmethod\ndef f(x):\n    return x",
+        "```python\nC = 3\n\ndef only(x):\n    return C\n```\nIt returns three.",
+        "import math as f\ndef only(x): return x",
+        "class f(int):\n    pass\n\ndef g(x):\n    return 4",
+        "TABLE = [\n    3,\n]\ndef last(x):\n    return TABLE[0]",
+    ],
+)
+def test_a_right_program_passes_however_it_is_written(answer: str) -> None:
+    assert score_each("tests", rows("x", tests=["assert f(3) == 3"]), [answer]) == [1.0]
+
+
+def test_the_code_of_an_answer_begins_after_its_words() -> None:
+    wrong = ["Sure\nx", "nothing = here", "C = 1\ndef f(x) return x", "return f"]
+    assert score_each("tests", rows(*wrong, tests=["assert f(3) == 3"]), wrong) == [0.0] * 4
 
 
 HOSTILE = {

@@ -113,6 +113,17 @@ def test_a_metric_can_be_said_for_all_and_for_one(tmp_path: Path) -> None:
     assert [task.metric.name for task in wanted.tasks] == ["macro_f1", "f1"]
 
 
+def test_the_metric_follows_from_the_whole_file_whatever_the_limit(tmp_path: Path) -> None:
+    ids = [{"text": f"film {i}", "label": str(i % 3)} for i in range(60)]
+    long = [{"text": f"ask {i}", "label": f"{'a word ' * (i + 1)}"} for i in range(60)]
+    for rows, name in ((ids, "accuracy"), (ROWS * 4, "accuracy"), (long, "rouge_l")):
+        file = write_jsonl(tmp_path / "rows.jsonl", rows)
+        for limit in (1, 3, 100):
+            [task] = read(file, limit=limit).tasks
+            assert len(task.examples) == min(limit, len(rows))
+            assert task.metric.name == name
+
+
 def test_rows_that_are_no_examples_are_left_out_and_counted(tmp_path: Path) -> None:
     broken = [{"text": "x", "label": None}, {"text": " ", "label": "good"}, {"text": "y"}]
     [task] = read(write_jsonl(tmp_path / "films.jsonl", [*ROWS, *broken])).tasks

@@ -181,13 +181,12 @@ def _task(item: str, reading: Reading, settings: Config | None) -> EvalTask:
         return _of_builtin(name, source, reading)
     faults: list[DataError] = []
     examples = load_examples(
-        source, reading.prompt, reading.completion, limit=reading.limit, split="test",
-        seed=reading.seed, faults=faults,
-    )  # fmt: skip
-    metric = find_metric(reading.metric(name), name, examples)
+        source, reading.prompt, reading.completion, split="test", seed=reading.seed, faults=faults
+    )
+    metric = find_metric(reading.metric(name), name, examples)  # of all rows, whatever the limit
     return EvalTask(
-        name, examples, metric, reading.max_new_tokens, _skill(name, reading), str(source),
-        _reasons(faults),
+        name, _draw(examples, reading.limit, reading.seed), metric, reading.max_new_tokens,
+        _skill(name, reading), str(source), _reasons(faults),
     )  # fmt: skip
 
 
@@ -244,8 +243,9 @@ def _of_skill(name: str, skill: SkillConfig, settings: Config, reading: Reading)
         held = load_examples(test, *templates, limit=reading.limit, split="test", seed=seed)
         metric = _builtin_metric(task, reading.metric(name, skill.metric), name, held)
         return EvalTask(name, held, metric, task.max_new_tokens, name, f"{skill.data}, test")
-    held, source = _held_out(skill, settings, reading)
+    held, source = _held_out(skill, settings)
     metric = find_metric(reading.metric(name, skill.metric), name, held)
+    held = _draw(held, reading.limit, seed)
     return EvalTask(name, held, metric, length, name, source)
 
 
@@ -254,8 +254,10 @@ def _of_blend(name: str, blend: BlendConfig, settings: Config, reading: Reading)
     asked = reading.metric(name, blend.metric)
     kind = COMPOSITES.get(blend.data.builtin or "")
     if kind is None or asked != "auto":
-        held, source = _held_out(blend, settings, reading)
-        return EvalTask(name, held, find_metric(asked, name, held), length, None, source)
+        held, source = _held_out(blend, settings)
+        metric = find_metric(asked, name, held)
+        held = _draw(held, reading.limit, settings.train.seed)
+        return EvalTask(name, held, metric, length, None, source)
 
     def both(examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
         return both_right(kind.score_parts(examples, texts))
@@ -266,20 +268,23 @@ def _of_blend(name: str, blend: BlendConfig, settings: Config, reading: Reading)
     )  # fmt: skip
 
 
-def _held_out(
-    part: SkillConfig | BlendConfig, settings: Config, reading: Reading
-) -> tuple[list[Example], str]:
-    """The very rows that `train` holds out, of which at most `limit` are drawn."""
+def _held_out(part: SkillConfig | BlendConfig, settings: Config) -> tuple[list[Example], str]:
+    """The very rows that `train` holds out."""
     train_on, dev = load_train_dev(
         part.data, part.dev, part.prompt, part.completion,
         dev_fraction=settings.train.dev_fraction, seed=settings.train.seed,
     )  # fmt: skip
     held = dev or train_on
-    if len(held) > reading.limit:
-        held = random.Random(settings.train.seed).sample(held, reading.limit)
     if part.dev is not None:
         return list(held), str(part.dev)
     return list(held), f"{part.data}, {'held-out rows' if dev else 'its training data'}"
+
+
+def _draw(examples: list[Example], limit: int, seed: int) -> list[Example]:
+    """At most `limit` of them, in their order."""
+    if len(examples) <= limit:
+        return examples
+    return [examples[i] for i in sorted(random.Random(seed).sample(range(len(examples)), limit))]
 
 
 def _skill(name: str, reading: Reading) -> str | None:

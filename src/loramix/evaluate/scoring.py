@@ -26,6 +26,8 @@ Array = NDArray[np.float64]
 
 MOST_LABELS = 50
 _LABEL_WORDS = 5
+_MOST_IDS = 20
+_ROWS_AN_ID = 4
 
 
 class Marks(NamedTuple):
@@ -231,11 +233,20 @@ SCORED: dict[str, Metric] = {
 """Metrics by name. `auto` is a builtin task's own score, or what `default_metric` finds."""
 
 
+def _are_ids(answers: Sequence[str]) -> bool:
+    """Whether whole numbers are names of classes: few of them, each there several times."""
+    different = {answer.strip() for answer in answers}
+    whole = all(re.fullmatch(r"-?[0-9]+", answer) for answer in different)
+    return whole and len(different) <= _MOST_IDS and _ROWS_AN_ID * len(different) <= len(answers)
+
+
 def default_metric(examples: Sequence[Example]) -> Metric:
     """What suits the answers: tests, classes, numbers, a few words, or longer text."""
     answers = [example.completion for example in examples]
     if _no_tests(examples) is None:
         return SCORED["tests"]
+    if _are_ids(answers):
+        return SCORED["accuracy"]
     if _no_number(examples) is None and all(
         "####" in answer or not re.search(r"[^\W\d_]{2,}", answer) for answer in answers
     ):

@@ -48,23 +48,63 @@ def draw(rng: random.Random, split: Split) -> Example:
     )
 
 
+_PLAIN = ("def ", "import ", "from ")  # a line that begins so is code, though the rest be broken
+_BEGINNINGS = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign,
+)  # fmt: skip
+
+
 def source(text: str) -> str:
-    """The code in a text: what stands in a fence, or all from the first `def` or `import` on."""
+    """The code in a text: what stands in a fence, from its first statement on.
+
+    It begins at the first line from which the rest is a program that begins with a definition, an
+    assignment or an import (words before the code are none); else at the first `def` or `import`.
+    """
     if "```" in text:
         text = text.split("```")[1].removeprefix("python")
     lines = text.strip("\n").splitlines()
-    starts = [i for i, line in enumerate(lines) if line.startswith(("def ", "import ", "from "))]
-    return "\n".join(lines[starts[0] :]) if starts else text.strip("\n")
+    plain = next((i for i, line in enumerate(lines) if line.startswith(_PLAIN)), None)
+    for start in range(len(lines) if plain is None else plain):
+        rest = "\n".join(lines[start:])
+        tree = _parse(rest)
+        if tree is not None and tree.body and isinstance(tree.body[0], _BEGINNINGS):
+            return rest
+    return "\n".join(lines[plain or 0 :])
 
 
 def with_handle(code: str) -> str | None:
-    """The code with its last function named `f` too; None if it does not parse or has none."""
+    """The code, with its last function named `f` too unless it has an `f` of its own.
+
+    None if it does not parse or defines neither function nor class.
+    """
+    tree = _parse(code)
+    if tree is None:
+        return None
+    functions = [name for node in tree.body for name in _functions(node)]
+    if "f" in functions:
+        return code
+    if functions:
+        return f"{code}\nf = {functions[-1]}\n"
+    return code if any(isinstance(node, ast.ClassDef) for node in tree.body) else None
+
+
+def _parse(code: str) -> ast.Module | None:
     try:
-        tree = ast.parse(code)
+        return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return f"{code}\nf = {names[-1]}\n" if names else None
+
+
+def _functions(node: ast.stmt) -> list[str]:
+    """The names that a statement gives to functions; any `f` may be called like one."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return [node.name]
+    if isinstance(node, ast.ClassDef) and node.name == "f":
+        return ["f"]
+    if isinstance(node, ast.Assign):
+        names = [each.id for each in node.targets if isinstance(each, ast.Name)]
+        return [name for name in names if name == "f" or isinstance(node.value, ast.Lambda)]
+    return []
 
 
 def score(examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
