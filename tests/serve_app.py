@@ -22,7 +22,9 @@ def pocket() -> Base:
 @contextlib.contextmanager
 def client(**settings: Any) -> Iterator[TestClient]:
     """A client of an application of its own."""
-    with TestClient(create_app(ServeSettings(**settings), pocket())) as made:
+    with TestClient(
+        create_app(ServeSettings(**settings), pocket()), base_url="http://localhost"
+    ) as made:
         yield made
 
 

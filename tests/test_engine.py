@@ -444,5 +444,6 @@ def test_requests_count_as_waiting_until_they_run_or_end(
 
 
 def test_a_request_knows_its_sampling() -> None:
-    request = Request([{"role": "user", "content": "hi"}], sampling=Sampling(3))
-    assert (request.routed_by, request.mix, request.n) == ("hi", "auto", 1)
+    turns = [{"role": "user", "content": "hi"}]
+    request = Request(turns, sampling=Sampling(3))
+    assert (request.routed_by, request.mix, request.n) == (turns, "auto", 1)

@@ -79,16 +79,19 @@ def test_base_is_the_only_line_that_names_a_base() -> None:
 @pytest.mark.skipif(
     not (pocket_path() / "config.json").exists(), reason="the pocket base is not built"
 )
-def test_each_skill_beats_the_base_on_less_of_the_data(data: Path, tmp_path: Path) -> None:
-    """Fewer rows than the YAML has; the bars of the whole stand in benches/real_tasks.py."""
-    less = {f"skills.{name}.data.limit": 1000 for name in ("math", "code", "qa")}
-    less |= {"skills.summarization.data.limit": 400, "evaluation.examples": 300}
-    report = trained(changed(data, tmp_path, "pocket", less))
-    assert tuple(report["skills"]) == TASKS
+def test_film_reviews_and_questions_beat_the_base(data: Path, tmp_path: Path) -> None:
+    """Two of the five and fewer questions; the whole, with its bars: benches/real_tasks.py."""
+    less = {"skills.qa.data.limit": 1500, "train.max_length": 384, "evaluation.max_new_tokens": 24}
+    config = changed(data, tmp_path, "pocket", less)
+    settings = yaml.safe_load(config.read_text("utf-8"))
+    settings["skills"] = {name: settings["skills"][name] for name in ("sentiment", "qa")}
+    config.write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
+    report = trained(config)
+    assert report["skills"]["sentiment"]["skill"] >= 0.70
     for name, skill in report["skills"].items():
         assert skill["scored_on"] == "dev"
+        assert skill["n"] == 500
         assert skill["gain"]["low"] > 0, (name, skill)
-    assert report["skills"]["sentiment"]["skill"] >= 0.70
     assert report["gate"]["accuracy"] >= 0.97
 
 

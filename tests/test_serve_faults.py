@@ -75,6 +75,23 @@ def test_a_skill_that_was_read_goes_on_without_its_file(library: Path) -> None:
         assert works(http, "code")
 
 
+def test_skills_in_memory_do_not_hang_on_their_files_that_are_cut_or_overwritten(
+    library: Path,
+) -> None:
+    """In a process of its own, which a page of a file that is gone would end."""
+    names = ("sentiment", "math", "code", "qa")
+    with serving("--library", str(library)) as server, server.client() as http:
+        assert all(works(http, name) for name in names)
+        said = http.post(CHAT, json=chat(SUM, "math")).json()["choices"]
+        for name, content in zip(names, (b"x" * 100, b"", b"\0" * 2_000_000, b""), strict=True):
+            with (library / "skills" / name / "adapter_model.safetensors").open("r+b") as file:
+                file.truncate(0)
+                file.write(content)
+        assert works(http, "sentiment=0.4,code=0.3,qa=0.3")
+        assert works(http, "math=0.5,qa=0.5")
+        assert http.post(CHAT, json=chat(SUM, "math")).json()["choices"] == said
+
+
 def test_what_another_process_changes_is_seen(library: Path) -> None:
     with client(library=library) as http:
         assert works(http, "code")

@@ -288,3 +288,18 @@ def test_cors_is_for_the_origins_that_were_named() -> None:
         for origin, allowed in (("https://mine.test", True), ("https://other.test", False)):
             answer = http.get("/v1/models", headers={"origin": origin})
             assert ("access-control-allow-origin" in answer.headers) is allowed
+
+
+def test_without_keys_only_this_machines_names_are_answered() -> None:
+    """A page of the web whose name was made to point here must not be the server's own page."""
+    from serve_app import client, code
+
+    with client() as http:
+        for host in ("evil.example", "evil.example:8000", "10.0.0.7", "localhost.evil.example", ""):
+            headers = {"host": host, "origin": f"http://{host}"}
+            assert code(http.get("/v1/skills", headers=headers)) == (403, "other_host")
+        for host in ("localhost", "127.0.0.1:8000", "[::1]:8000", "[::1]"):
+            assert http.get("/v1/skills", headers={"host": host}).status_code == 200
+    with client(api_keys=("k",)) as http:
+        headers = {"host": "my.example", "authorization": "Bearer k"}
+        assert http.get("/v1/skills", headers=headers).status_code == 200

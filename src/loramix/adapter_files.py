@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import nn
 
 from loramix.errors import (
@@ -113,7 +113,8 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
             "The adapter's weights are missing.", given=folder, expected=WEIGHTS_FILE
         )
     try:
-        return load_file(file)
+        # Read, not mapped: a file that is cut while its tensors are in use would end the process.
+        return load(file.read_bytes())
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise AdapterError(f"{WEIGHTS_FILE} cannot be read: {error}.", given=file) from None
 

@@ -63,6 +63,7 @@ def add(
         with phases.phase("load the base"):
             base = load_base(target.base_id, device)
             target.check_base(base)
+            read_adapter(adapter, base)
             prompts = _prompts(examples)
         with phases.phase("refit the gate"):
             told = f"{examples.name}, {len(prompts)} prompts"

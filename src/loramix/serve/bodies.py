@@ -59,9 +59,15 @@ class Message(Body):
 
 
 class StreamOptions(Body):
-    """What a stream tells besides its text."""
+    """What a stream tells besides its text.
+
+    Attributes:
+        include_usage: whether it ends with its usage.
+        include_obfuscation: false; padding that hides the length of tokens is not supported.
+    """
 
     include_usage: bool = False
+    include_obfuscation: Literal[False] = False
 
 
 class Mixing(Body):

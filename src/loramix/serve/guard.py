@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import time
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from starlette.datastructures import Headers
 
 from loramix.serve.faults import ApiError
 from loramix.serve.observe import NOTE, Note, key_name
-from loramix.serve.settings import ServeSettings
+from loramix.serve.settings import ServeSettings, is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,7 +22,10 @@ OPEN = {"/", "/health", "/ready"}
 """What anybody may GET: the page without content, and whether the server lives."""
 
 OPEN_FOLDER = "/page/"
-GENERATING = {"/v1/chat/completions", "/v1/completions"}
+LIMITED = {"/v1/chat/completions", "/v1/completions", "/v1/route"}
+"""What costs time, and so counts for a client's rate and for what it may have running."""
+
+_HOST = re.compile(r"(?P<name>\[[^\[\]]*\]|[^:\[\]]*)(?::\d+)?")
 BODY_SECONDS = 30.0
 CLIENTS = 10_000
 """Clients whose rate is remembered."""
@@ -45,12 +49,12 @@ class Guard:
         note: Note = scope[NOTE]
         try:
             client = self._open(scope, note)
-            generates = scope["path"] in GENERATING
-            if generates:
+            limited = scope["path"] in LIMITED
+            if limited:
                 note.serving.check_room()
                 self._spend(client)
             body = await self._body(scope, receive)
-            if generates:
+            if limited:
                 self._enter(client)
         except ApiError as error:
             note.error = error
@@ -59,7 +63,7 @@ class Guard:
         try:
             await self._app(scope, body, send)
         finally:
-            if generates:
+            if limited:
                 self._running[client] -= 1
                 if not self._running[client]:
                     del self._running[client]
@@ -68,6 +72,7 @@ class Guard:
         """Who asks: a key, or an address where there are none. Raises ApiError for a stranger."""
         address = scope["client"][0] if scope.get("client") else ""
         if not self._keys:
+            self._check_host(Headers(scope=scope).get("host", ""))
             return address
         path = scope["path"]
         if scope["method"] in ("GET", "HEAD") and (path in OPEN or path.startswith(OPEN_FOLDER)):
@@ -85,6 +90,18 @@ class Guard:
             )
         note.key = key_name(given.strip())
         return f"key {note.key}"
+
+    def _check_host(self, host: str) -> None:
+        """Without keys only this machine's own names: a page of the web whose name was made to
+        point here (DNS rebinding) would otherwise be this server's own page to a browser.
+        """
+        found = _HOST.fullmatch(host)
+        if is_loopback(self._settings.host) and not (found and is_loopback(found["name"])):
+            raise ApiError(
+                403,
+                "other_host",
+                "Without API keys this server answers to localhost and 127.0.0.1 alone.",
+            )
 
     async def _body(self, scope: Scope, receive: Receive) -> Receive:
         """The body, whole; then what else the connection says."""

@@ -209,7 +209,9 @@ class Serving:
         try:
             mix = self._parse(model)
         except RecipeError as error:
-            raise ApiError(404, "model_not_found", str(error), param="model") from error
+            # what has weights is a recipe that is wrong, and anything else a name that nobody has
+            status, kind = (400, "invalid_mix") if "=" in model else (404, "model_not_found")
+            raise ApiError(status, kind, str(error), param="model") from error
         except LoramixError as error:
             raise self.error(error, "model") from error
         if body.mix is not None:
