@@ -147,6 +147,14 @@ def test_the_command_measures_composites_tasks_and_what_blending_did(
     json.dumps(told)
 
 
+def test_the_systems_that_were_asked_for_answer_the_composites(place: Path) -> None:
+    told = evaluate("composites", limit=1, device="cpu", library=place / "library", systems="base")
+    for name in COMPOSITES:
+        assert set(told["composites"][name]["intervals"]) == {"base"}
+    assert (told["tasks"], told["failures"]) == ({}, [])
+    assert told["matrix"]["tasks"] == told["matrix"]["scores"] == []
+
+
 def test_a_plot_stands_alone_with_its_colours() -> None:
     rows = {"kind": {"base": 0.1, "blend": 0.9, "intervals": {"blend": [0.8, 1.0]}}}
     text = standalone(grouped_bars(rows, SYSTEMS))
@@ -163,6 +171,10 @@ def test_a_plot_stands_alone_with_its_colours() -> None:
         ({"tasks": " ,"}, UsageError, "No task is named"),
         ({"tasks": "math,math=code"}, UsageError, "Two tasks have the name"),
         ({"systems": "bases"}, UsageError, "did you mean 'base'"),
+        ({"systems": "experts"}, UsageError, "--expert DIR"),
+        ({"systems": "base,mixes"}, UsageError, "name one with --mix"),
+        ({"systems": "routed"}, UsageError, "has no gate"),
+        ({"tasks": "composites", "systems": "mixes", "mixes": ["math"]}, UsageError, "alone"),
         ({"mixes": ["maths=0.5"]}, UnknownSkillError, "did you mean 'math'"),
         ({"experts": [Path("nowhere")]}, UsageError, "holds no expert"),
         ({"metrics": ["rouge"]}, UsageError, "no such metric"),

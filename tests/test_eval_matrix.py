@@ -171,6 +171,37 @@ def test_a_person_sees_a_table_and_what_failed(
         assert words in shown
 
 
+def test_a_person_sees_every_metric_in_a_window_of_100_columns(
+    told: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from loramix.render_eval import evaluate as show
+
+    monkeypatch.setenv("COLUMNS", "100")
+    show(told["told"])
+    tables, _, _ = capsys.readouterr().out.partition("library:")
+    assert "3 examples each" in tables
+    assert "macro_f1" in tables
+    perplexity = told["told"]["tasks"]["math"]["systems"]["math"]["also"]["perplexity"]
+    assert f"{perplexity:.3f}" in tables
+    cells = [line for line in tables.splitlines() if "keywords/topk" in line]
+    assert "±" in cells[0]
+    drawn = [line for line in tables.splitlines() if "rows that failed" not in line]
+    assert max(map(len, drawn)) <= 100
+
+
+def test_five_tasks_stand_in_a_window_of_100_columns_without_folding(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from loramix.render_eval import evaluate as show
+
+    monkeypatch.setenv("COLUMNS", "100")
+    show(evaluate(systems="base,routed", limit=1, use_cache=False, device="cpu"))
+    shown = capsys.readouterr().out.splitlines()
+    assert {*TASKS, "mean"} <= {word for line in shown[:4] for word in line.split()}
+    assert max(map(len, shown[:6])) <= 100
+    assert sum(line.strip().startswith("gate/") and "±" in line for line in shown) == 1
+
+
 # ── the parts ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -224,6 +255,17 @@ def test_prompts_that_cannot_be_answered_are_wrong_and_told(answers: Answers) ->
     [failure] = found["failures"]
     assert failure["rows"] == 1
     assert "does not fit into the context" in failure["reason"]
+
+
+def test_rows_that_are_too_long_to_rate_are_told(answers: Answers) -> None:
+    prompt = TASKS["math"].examples("test", 1)[0].prompt
+    rows = [Example(prompt, "7"), Example(prompt, "word " * answers.base.max_length)]
+    task = EvalTask("math", rows, own_metric(alike), 4)
+    base = System("base", "base", Mix.base())
+    found = evaluate_matrix(answers, [task], [base], perplexity=True)
+    reason = "prompt and answer do not fit into the context"
+    assert found["failures"] == [{"task": "math", "system": "base", "reason": reason, "rows": 1}]
+    assert found["tasks"]["math"]["systems"]["base"]["failed"] == {reason: 1}
 
 
 def test_a_row_on_which_the_model_fails_holds_up_no_other(

@@ -218,3 +218,12 @@ def test_a_skill_of_a_yaml_can_be_named_and_its_metric_changed(config: Path) -> 
     assert task.metric.name == "exact"
     with pytest.raises(UsageError, match="did you mean 'films'"):
         read_tasks(["film"], asked, settings)
+
+
+def test_the_help_shows_how_a_split_is_named() -> None:
+    from typer.testing import CliRunner
+
+    from loramix.cli import app
+
+    shown = CliRunner().invoke(app, ["eval", "--help"], env={"COLUMNS": "200"}).output
+    assert "ORG/DATASET[:CONFIG][@SPLIT]" in shown

@@ -18,7 +18,7 @@ from loramix.pocket.tasks import TASKS
 
 lm_eval = pytest.importorskip("lm_eval")
 
-from loramix.harness import LoramixLM  # noqa: E402  # after it is known that it can be
+from loramix.harness import LoramixLM, main  # noqa: E402  # after it is known that it can be
 
 CHOICES = ["negative", "neutral", "mixed", "positive"]
 
@@ -162,6 +162,20 @@ def test_each_context_has_the_mix_that_the_gate_gives_it() -> None:
     prompts = {name: TASKS[name].examples("test", 1)[0].prompt for name in ("math", "code")}
     routed.generate_until([asked(p, {"max_gen_toks": 2}) for p in prompts.values()])
     assert {str(mix) for mix in routed.mixes.values()} == {"math=1", "code=1"}
+
+
+def test_the_command_line_tells_a_wrong_argument_without_a_traceback(
+    tasks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["harness", "run", "--model", "loramix", "--model_args", "libary=x", "--tasks",
+                 "tone_choice", "--include_path", str(tasks)]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "did you mean 'library'" in told
+    assert "Traceback" not in told
 
 
 def test_an_argument_that_there_is_not_is_told() -> None:

@@ -65,7 +65,8 @@ def _section(name: str, command: Any) -> str:
             continue
         else:
             shown = _flags(parameter)
-        rows.append(f"| {shown} | {parameter.help or ''} | {_default(parameter)} |")
+        what = (parameter.help or "").replace("\\[", "[")  # rich reads a bare [@…] as markup
+        rows.append(f"| {shown} | {what} | {_default(parameter)} |")
     if rows:
         lines += ["| | what | default |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)

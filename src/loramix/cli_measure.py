@@ -86,7 +86,7 @@ def evaluate(
         typer.Option(
             metavar="A,B",
             help="Builtin tasks; composites (requests that need two skills); FILE; "
-            "ORG/DATASET[:CONFIG][@SPLIT] of the hub. SKILL=FILE says whose task it is. "
+            "ORG/DATASET[:CONFIG]\\[@SPLIT] of the hub. SKILL=FILE says whose task it is. "
             "Without it: all that the skills' names say.",
         ),
     ] = None,

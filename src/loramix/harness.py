@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from loramix import console
 from loramix.base import encode_prompt
 from loramix.commands.session import Session
 from loramix.engine import Engine, Limits, Request
-from loramix.errors import UsageError, nearest
+from loramix.errors import LoramixError, UsageError, nearest
 from loramix.evaluate.answering import is_text, run_all
 from loramix.evaluate.likelihood import Row, likelihoods
 from loramix.gate.router import route
@@ -298,7 +299,11 @@ def main() -> None:
     """The harness's command line."""
     from lm_eval.__main__ import cli_evaluate
 
-    cli_evaluate()
+    try:
+        cli_evaluate()
+    except LoramixError as error:
+        console.fail(error)
+        raise SystemExit(error.exit_code) from None
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_NARROW = 12  # columns of text fold, but not further than this
+_NARROW = 13  # columns of text fold, but not further than this
 
 
 def say(*things: object) -> None:
@@ -25,7 +25,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
 
     cells = [[Text(cell(value)) for value in row] for row in rows]
     longest = [
-        max(len(column), *(row[at].cell_len for row in cells), 0)
+        max(*map(len, column.split("\n")), *(row[at].cell_len for row in cells), 0)
         for at, column in enumerate(columns)
     ]
     # A name is what the next command is given, so it stays whole; the rest folds, to a point.

@@ -71,6 +71,43 @@ def parse_groups(text: str) -> list[str]:
     return groups
 
 
+def check_groups(
+    groups: Sequence[str],
+    library: Library,
+    recipes: Mapping[str, Mix],
+    experts: Sequence[Expert],
+) -> None:
+    """Raises UsageError where a group of systems that was asked for has none in it."""
+    empty = {
+        "mixes": (not library.mixes and not recipes, "keeps no mixes", "name one with --mix"),
+        "experts": (
+            not experts,
+            "holds no experts",
+            "name a merged adapter's folder, --expert DIR",
+        ),
+        "routed": (library.gate() is None, "has no gate", "train one with `loramix gate`"),
+        "routers": (library.gate() is None, "has no gate", "train one with `loramix gate`"),
+    }
+    for group in groups:
+        is_empty, what, hint = empty.get(group, (False, "", ""))
+        if is_empty:
+            raise UsageError(
+                f"The library {what}, so there is nothing to measure as {group}.",
+                given=f"--systems {','.join(groups)}",
+                hint=f"{hint}, or leave {group} out of --systems",
+            )
+
+
+def composite_systems(groups: Sequence[str], apart: bool) -> list[str]:
+    """The ways of answering composites that belong to the groups; `naive` is asked by --apart."""
+    ways = {"base": ["base"], "skill": ["top1", "chain"], "skills": ["top1", "chain"],
+            "routed": ["blend"], "routers": ["blend"]}  # fmt: skip
+    return [
+        *(["naive"] if apart else []),
+        *(way for group in groups for way in ways.get(group, ())),
+    ]
+
+
 def parse_recipes(recipes: Sequence[str], library: Library) -> dict[str, Mix]:
     """recipe → mix of `--mix`. Raises RecipeError, UnknownSkillError."""
     found = {}

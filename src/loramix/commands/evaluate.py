@@ -90,13 +90,21 @@ def evaluate(
     if plot is not None:
         check_plot(plot)
 
-    from loramix.commands.eval_systems import find_experts, parse_groups, parse_recipes
+    from loramix.commands.eval_systems import (
+        check_groups,
+        composite_systems,
+        find_experts,
+        parse_groups,
+        parse_recipes,
+    )
     from loramix.commands.eval_tasks import Reading, parse_metrics, read_tasks
     from loramix.data.load import COMPLETION, PROMPT
 
     examples = limit or (EXAMPLES if settings is None else settings.evaluation.examples)
     groups, recipes = parse_groups(systems), parse_recipes(mixes, opened)
     merged = find_experts(experts, opened)
+    if systems != SYSTEMS:
+        check_groups(groups, opened, recipes, merged)
     items = [tasks] if isinstance(tasks, str) else list(tasks or ())
     reading = Reading(
         list(opened.skills), examples, seed, parse_metrics(metrics), prompt or PROMPT,
@@ -104,6 +112,13 @@ def evaluate(
     )  # fmt: skip
     wanted = read_tasks(items, reading, settings)
     kinds = _composites(wanted, opened, other, tasks)
+    ways = composite_systems(groups, other is not None)
+    if kinds and not ways and not wanted.tasks:
+        raise UsageError(
+            "Composites are answered by base, skill and routed alone.",
+            given=f"--systems {systems}",
+            hint="add one of them to --systems, or another task to --tasks",
+        )
     for task in wanted.tasks:
         if task.skill is not None:
             check_skills([task.skill], opened.skills)
@@ -123,24 +138,23 @@ def evaluate(
                 other.check_base(base)
                 before = _answers(base, other, (), batch_size, cache, use_cache)
         try:
-            if wanted.tasks:
-                with phases.phase("measure the tasks") as step:
-                    sized = _sized(base, wanted)
-                    result |= evaluate_matrix(
-                        after,
-                        sized,
-                        make_systems(
-                            opened, sized, groups, routers, recipes, merged, wanted.blends
-                        ),
-                        seed=seed,
-                        perplexity=perplexity,
-                        progress=lambda what, done, total: step(done, total, what),
-                    )
+            with phases.phase("measure the tasks") as step:
+                sized = _sized(base, wanted)
+                result |= evaluate_matrix(
+                    after,
+                    sized,
+                    make_systems(opened, sized, groups, routers, recipes, merged, wanted.blends),
+                    seed=seed,
+                    perplexity=perplexity,
+                    progress=lambda what, done, total: step(done, total, what),
+                )
             if wanted.tasks and routers:
                 with phases.phase("measure the routers"):
                     result["routing"] = _routing(wanted, routers, kinds, examples, seed)
-            if kinds:
-                result |= _measure_composites(after, before, opened, kinds, examples, seed, phases)
+            if kinds and ways:
+                result |= _measure_composites(
+                    after, before, opened, kinds, ways, examples, seed, phases
+                )
         finally:
             for each in (after, before):
                 if each is not None and each.cache is not None:
@@ -280,6 +294,7 @@ def _measure_composites(
     before: Answers | None,
     library: Library,
     kinds: Mapping[str, Composite],
+    systems: Sequence[str],
     limit: int,
     seed: int,
     phases: Phases,
@@ -296,10 +311,13 @@ def _measure_composites(
             router=router,
             policy=make_policy(library),
             apart=before,
+            systems=systems,
             n=limit,
             seed=seed,
             progress=lambda what, done, total: step(done, total, what),
         )
+    if before is None and "top1" not in systems:
+        return result
     with phases.phase("measure their skills") as step:
         result["skills"] = _before_after(after, before, kinds, limit, seed, step)
     return result

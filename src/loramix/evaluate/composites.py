@@ -48,6 +48,7 @@ def evaluate_composites(
     router: Router | None = None,
     policy: Policy | None = None,
     apart: Answers | None = None,
+    systems: Sequence[str] = COMPOSITE_SYSTEMS,
     n: int = 60,
     seed: int = 0,
     progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
@@ -59,6 +60,7 @@ def evaluate_composites(
         composites: name → kind of request; the skills are there.
         router, policy: for `blend`, which is left out without a router.
         apart: answers of the skills trained apart, for `naive`, which is left out without them.
+        systems: of `COMPOSITE_SYSTEMS`.
         n: held-out requests of each kind.
         seed: of the requests and of the intervals.
         progress: told before each system.
@@ -71,10 +73,10 @@ def evaluate_composites(
     kinds: dict[str, dict[str, Any]] = {}
     pooled: dict[str, list[float]] = {}
     missing = {"naive": apart is None, "blend": router is None}
-    systems = [system for system in COMPOSITE_SYSTEMS if not missing.get(system)]
+    systems = [s for s in COMPOSITE_SYSTEMS if s in systems and not missing.get(s)]
     total = len(systems) * len(composites)
     requests = {name: kind.answerable("test", n, seed) for name, kind in composites.items()}
-    _ask_ahead(answers, composites, requests, router, policy, apart)
+    _ask_ahead(answers, composites, requests, systems, router, policy, apart)
     for number, (name, composite) in enumerate(composites.items()):
         examples = requests[name]
         row: dict[str, Any] = {"intervals": {}, "parts": {}, "n": len(examples)}
@@ -110,6 +112,7 @@ def _ask_ahead(
     answers: Answers,
     composites: Mapping[str, TwoSkills],
     requests: Mapping[str, Sequence[Example]],
+    systems: Sequence[str],
     router: Router | None,
     policy: Policy | None,
     apart: Answers | None,
@@ -119,15 +122,17 @@ def _ask_ahead(
     naive: list[Question] = []
     for name, kind in composites.items():
         prompts, length = [example.prompt for example in requests[name]], kind.max_new_tokens
-        alone = [Mix.base(), *(Mix.of({skill: 1.0}) for skill in kind.skills)]
+        alone = [Mix.base()] if "base" in systems else []
+        if {"top1", "chain"} & set(systems):
+            alone += [Mix.of({skill: 1.0}) for skill in kind.skills]
         first += [Question(prompt, mix, length) for mix in alone for prompt in prompts]
-        if router is not None:
+        if router is not None and "blend" in systems:
             routed = route(router, prompts, policy)
             first += [Question(p, r.mix, length) for p, r in zip(prompts, routed, strict=True)]
         halves = Mix.of(dict.fromkeys(kind.skills, 0.5))
         naive += [Question(prompt, halves, length) for prompt in prompts]
     answers.ask(first)
-    if apart is not None:
+    if apart is not None and "naive" in systems:
         apart.ask(naive)
 
 

@@ -144,7 +144,7 @@ def evaluate_matrix(
             cells[task.name][name] = found
             failures += [
                 {"task": task.name, "system": name, "reason": reason, "rows": rows}
-                for reason, rows in cell.marks.failed.items()
+                for reason, rows in cells[task.name][name]["failed"].items()
             ]
     usual = next((system.name for system in systems if system.usual), None)
     return {
@@ -309,8 +309,10 @@ def _cell(
             marks = other.mark(task.examples, measured.texts)
             cell["also"][other.name] = float(other.figure(marks.values.mean(axis=0)))
         if rated is not None:
-            figure = SCORED["perplexity"].figure(_nats(rated).values.mean(axis=0))
+            nats = _nats(rated)
+            figure = SCORED["perplexity"].figure(nats.values.mean(axis=0))
             cell["also"]["perplexity"] = float(figure)
+            cell["failed"] |= nats.failed
     return cell
 
 

@@ -15,7 +15,8 @@ class Cell(TypedDict, total=False):
 
     score, low, high: the figure of the task's metric and its 95 % bootstrap interval.
     n: examples.
-    failed: reason → rows that could not be answered or judged; they count as wrong.
+    failed: reason → rows that could not be answered or judged, which count as wrong; and those
+        that perplexity leaves out, because prompt and answer together are too long.
     also: other metric → its figure.
     over_base, over_skill: {mean, low, high} of the difference to the base, and to the task's own
         skill, on the same examples (paired); above 0 is better for metrics of which more is.
