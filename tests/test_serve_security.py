@@ -300,6 +300,6 @@ def test_without_keys_only_this_machines_names_are_answered() -> None:
             assert code(http.get("/v1/skills", headers=headers)) == (403, "other_host")
         for host in ("localhost", "127.0.0.1:8000", "[::1]:8000", "[::1]"):
             assert http.get("/v1/skills", headers={"host": host}).status_code == 200
-    with client(api_keys=("k",)) as http:
-        headers = {"host": "my.example", "authorization": "Bearer k"}
+    with client(api_keys=("secret-key",)) as http:
+        headers = {"host": "my.example", "authorization": "Bearer secret-key"}
         assert http.get("/v1/skills", headers=headers).status_code == 200
