@@ -127,10 +127,10 @@ def test_right_is_where_all_parts_are() -> None:
 def test_the_command_measures_composites_tasks_and_what_blending_did(
     place: Path, tmp_path: Path
 ) -> None:
-    plot = tmp_path / "plots" / "eval.svg"
+    plot, page = tmp_path / "plots" / "eval.svg", tmp_path / "report.html"
     told = evaluate(
-        "composites,sentiment", apart=place / "apart", limit=2, plot=plot, device="cpu",
-        library=place / "library", systems="base,skill",
+        "composites,sentiment", apart=place / "apart", limit=2, plot=plot, report=page,
+        device="cpu", library=place / "library", systems="base,skill",
     )  # fmt: skip
     composites = told["composites"]
     for name in COMPOSITES:
@@ -144,6 +144,10 @@ def test_the_command_measures_composites_tasks_and_what_blending_did(
     text = plot.read_text("utf-8")
     ET.fromstring(text)
     assert "summary_and_tone" in text
+    shown = page.read_text("utf-8")
+    for part in ("loramix eval", "Two skills at once", "Every system on every task", "sentiment"):
+        assert part in shown
+    assert told["report"] == str(page)
     json.dumps(told)
 
 
@@ -184,6 +188,7 @@ def test_a_plot_stands_alone_with_its_colours() -> None:
         ({"tasks": "math", "apart": "apart"}, UsageError, "on composites only"),
         ({"apart": "nowhere"}, LibraryError, "no such folder"),
         ({"plot": "."}, UsageError, "is a folder"),
+        ({"report": Path()}, UsageError, "is a folder"),
     ],
 )
 def test_a_wrong_call_is_told_before_the_base_is_loaded(

@@ -148,6 +148,10 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Draw the scores into this SVG, PNG or PDF."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write all of it as a page, such as report.html."),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -184,6 +188,7 @@ def evaluate(
             batch_size=batch_size,
             seed=seed,
             plot=plot,
+            report=report,
             cache=cache,
             use_cache=not no_cache,
             library=library,

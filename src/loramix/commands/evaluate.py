@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramix import __version__
 from loramix.errors import UsageError
 from loramix.library import Library
 from loramix.mix import check_skills
@@ -41,6 +43,7 @@ def evaluate(
     batch_size: int = 64,
     seed: int = 0,
     plot: Path | None = None,
+    report: Path | None = None,
     cache: Path | None = None,
     use_cache: bool = True,
     library: Path | None = None,
@@ -65,6 +68,7 @@ def evaluate(
         batch_size: prompts answered together.
         seed: of examples and intervals.
         plot: an SVG, PNG or PDF file to draw into.
+        report: a file for the page that `write_report` makes.
         cache: a file of earlier answers; None is one in the user's cache folder.
         use_cache: whether there is one at all.
         library: its folder; None is the YAML's, or the shipped one.
@@ -78,7 +82,7 @@ def evaluate(
         UnknownSkillError: a task without a skill that it needs.
         AdapterMismatchError: `apart` is for another base.
         LibraryError: no library.
-        StorageError: the plot cannot be written.
+        StorageError: the plot or the report cannot be written.
     """
     from loramix.evaluate.heat import check_plot
 
@@ -89,6 +93,10 @@ def evaluate(
     other = None if apart is None else Library.open(apart)
     if plot is not None:
         check_plot(plot)
+    if report is not None and report.is_dir():
+        raise UsageError(
+            f"{report} is a folder.", expected="a file", hint=f"--report {report}/report.html"
+        )
 
     from loramix.commands.eval_systems import (
         check_groups,
@@ -163,6 +171,10 @@ def evaluate(
         from loramix.evaluate.heat import draw_evaluation
 
         draw_evaluation(result, plot)
+    if report is not None:
+        from loramix.evaluate import write_report
+
+        write_report(result | _head(opened, base, phases), report)
     kept = after.cache
     return {
         **result,
@@ -180,6 +192,19 @@ def evaluate(
         "seed": seed,
         "apart": None if other is None else str(other.path),
         "plot": None if plot is None else str(plot),
+        "report": None if report is None else str(report),
+    }
+
+
+def _head(library: Library, base: Base, phases: Phases) -> dict[str, Any]:
+    """Texts of the report that are not figures, and the time that it took."""
+    return {
+        "title": "loramix eval",
+        "lead": f"The library {library.path.name} on the frozen base {base.id}, on held-out "
+        f"examples, {date.today():%d %B %Y}.",
+        "footer": f"loramix {__version__}, loramix eval",
+        "phases": dict(phases.seconds),
+        "seconds": phases.elapsed,
     }
 
 
