@@ -157,6 +157,26 @@ def test_a_file_that_makes_no_example_is_refused_before_the_base_is_loaded(
 
 
 @pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"question": "x", "answer": "y"}\n', "--prompt '{COLUMN}' --completion '{COLUMN}'"),
+        ('{"text": "x", "label"\n', 'given:    {"text": "x", "label"'),
+        (None, "check the path in --tasks "),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_in_words_of_the_command_line(
+    tmp_path: Path, content: str | None, words: str
+) -> None:
+    file = tmp_path / "films.jsonl"
+    if content is not None:
+        file.write_text(content, "utf-8")
+    with pytest.raises(DataError) as told:
+        read(file)
+    assert words in str(told.value)
+    assert "YAML" not in str(told.value)
+
+
+@pytest.mark.parametrize(
     ("item", "words"),
     [("nowhere.jsonl", "no such file"), ("no-such-thing", "no builtin task")],
 )

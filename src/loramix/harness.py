@@ -9,11 +9,11 @@ and, run as above, the harness's own command line with the model in it. Needs `l
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from loramix import console
 from loramix.base import encode_prompt
 from loramix.commands.session import Session
 from loramix.engine import Engine, Limits, Request
@@ -302,7 +302,7 @@ def main() -> None:
     try:
         cli_evaluate()
     except LoramixError as error:
-        console.fail(error)
+        sys.stderr.write(f"Error: {error}\n")
         raise SystemExit(error.exit_code) from None
 
 

@@ -85,8 +85,8 @@ def check_groups(
             "holds no experts",
             "name a merged adapter's folder, --expert DIR",
         ),
-        "routed": (library.gate() is None, "has no gate", "train one with `loramix gate`"),
-        "routers": (library.gate() is None, "has no gate", "train one with `loramix gate`"),
+        "routed": (library.gate() is None, "has no gate", "train one (`loramix train`)"),
+        "routers": (library.gate() is None, "has no gate", "train one (`loramix train`)"),
     }
     for group in groups:
         is_empty, what, hint = empty.get(group, (False, "", ""))

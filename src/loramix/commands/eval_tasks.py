@@ -180,9 +180,13 @@ def _task(item: str, reading: Reading, settings: Config | None) -> EvalTask:
     if source.builtin is not None:
         return _of_builtin(name, source, reading)
     faults: list[DataError] = []
-    examples = load_examples(
-        source, reading.prompt, reading.completion, split="test", seed=reading.seed, faults=faults
-    )
+    try:
+        examples = load_examples(
+            source, reading.prompt, reading.completion, split="test", seed=reading.seed,
+            faults=faults,
+        )  # fmt: skip
+    except DataError as error:
+        raise _as_called(error, place) from error
     metric = find_metric(reading.metric(name), name, examples)  # of all rows, whatever the limit
     return EvalTask(
         name, _draw(examples, reading.limit, reading.seed), metric, reading.max_new_tokens,
@@ -278,6 +282,18 @@ def _held_out(part: SkillConfig | BlendConfig, settings: Config) -> tuple[list[E
     if part.dev is not None:
         return list(held), str(part.dev)
     return list(held), f"{part.data}, {'held-out rows' if dev else 'its training data'}"
+
+
+def _as_called(error: DataError, place: str) -> DataError:
+    """The same fault, with what the command line can do about it instead of a YAML."""
+    hint = error.hint
+    if ": no such file" in error.what:
+        hint = f"check the path in --tasks {place}; a relative one starts at {Path.cwd()}"
+    elif ": no column " in error.what:
+        hint = "name the file's columns: --prompt '{COLUMN}' --completion '{COLUMN}'"
+    elif error.what.startswith("A template "):
+        hint = f"in --prompt or --completion, {error.hint}"
+    return DataError(error.what, given=error.given, expected=error.expected, hint=hint)
 
 
 def _draw(examples: list[Example], limit: int, seed: int) -> list[Example]:

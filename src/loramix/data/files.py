@@ -91,7 +91,9 @@ def _parse(text: str, where: str, first_line: int | None = None) -> Any:
 
 
 def _excerpt(lines: list[str], number: int) -> str:
-    line = lines[number - 1].strip() if number <= len(lines) else ""
+    # a line that ends too early is broken behind its last character, maybe on a line after it
+    near = [line.strip() for line in lines[:number] if line.strip()]
+    line = near[-1] if near else ""
     return line if len(line) <= 80 else line[:77] + "…"
 
 
