@@ -39,9 +39,9 @@ ORDER = [
     *("gate",),  # prompts → scores → mixes
     *("detokenize", "sampling", "engine", "generate"),  # mixes → text
     *("evaluate", "merge", "fit", "demo", "bench"),
-    *("commands", "harness", "serve"),  # what is done
+    *("commands", "serve"),  # what is done
     *("tables", "render_eval", "render"),  # and shown
-    *("console", "cli_merge", "cli_measure", "cli_serve", "cli"),
+    *("console", "harness", "cli_merge", "cli_measure", "cli_serve", "cli"),
 ]
 # The one way back: the door through which all rows come looks a builtin task up by its name.
 BACK = {("data", "pocket")}
