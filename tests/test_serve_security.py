@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,15 @@ def test_errors_do_not_tell_where_things_lie(http: httpx.Client, place: Path) ->
         (CHAT, chat("hi", "nothing")),
     ):
         assert str(place) not in http.post(path, json=body).text
+    # nor what is wrong with an adapter where its copy lies
+    shutil.copytree(place / "adapters" / "math", place / "adapters" / "cut")
+    weights = place / "adapters" / "cut" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    told = http.post(LOAD, json={**MATH, "lora_name": "cut", "lora_path": "cut"})
+    shutil.rmtree(place / "adapters" / "cut")
+    assert told.status_code == 400
+    assert "cut" in told.text
+    assert tempfile.gettempdir() not in told.text
 
 
 def test_on_a_server_that_does_not_allow_it_nothing_is_loaded() -> None:

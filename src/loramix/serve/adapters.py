@@ -7,16 +7,24 @@ there after a restart too. A row that runs holds the version of its skills with 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 
 from loramix.base import Base
 from loramix.commands.plugging import plug, unplug
-from loramix.errors import LibraryBusyError, LibraryChangedError, LibraryError, LoramixError
+from loramix.errors import (
+    AdapterError,
+    LibraryBusyError,
+    LibraryChangedError,
+    LibraryError,
+    LoramixError,
+)
 from loramix.library import Library, SkillCard, validate_name
 from loramix.serve.bodies import LoadBody, UnloadBody
 from loramix.serve.faults import ApiError
@@ -53,7 +61,8 @@ def _load(serving: Serving, body: LoadBody) -> dict[str, Any]:
     name = body.lora_name
     for text in (body.description or "", *(body.examples or ())):
         serving.check_text(text, "examples")
-    with copied(lora_folder(serving.settings, serving.library), body.lora_path) as folder:
+    source = lora_folder(serving.settings, serving.library)
+    with copied(source, body.lora_path) as folder, _named(serving, folder, body.lora_path):
         target = Library.open(serving.library.path, going=name if body.load_inplace else None)
         if not body.load_inplace and name in {*target.skills, *target.mixes}:
             raise ApiError(
@@ -92,6 +101,15 @@ def _load(serving: Serving, body: LoadBody) -> dict[str, Any]:
             "No example prompts were given, so the gate will hardly choose it. Send 'examples'."
         )
     return told
+
+
+@contextlib.contextmanager
+def _named(serving: Serving, folder: Path, told: str) -> Iterator[None]:
+    """What is wrong with an adapter is told of the folder that was asked for, not of its copy."""
+    try:
+        yield
+    except AdapterError as error:
+        raise serving.error(error, "lora_path", {str(folder): told}) from error
 
 
 def _unload(serving: Serving, body: UnloadBody) -> dict[str, Any]:

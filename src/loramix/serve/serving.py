@@ -9,7 +9,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,9 +193,12 @@ class Serving:
         """OpenAI's `system_fingerprint`: the base and the state of the library."""
         return f"lm_{self.base.fingerprint[:8]}_{self.library.generation}"
 
-    def error(self, error: Exception, param: str | None = None) -> ApiError:
-        """What a client reads of it: no paths of this machine."""
-        return api_error(error, param=param, hide={str(self.library.path): "LIBRARY"})
+    def error(
+        self, error: Exception, param: str | None = None, hide: Mapping[str, str] | None = None
+    ) -> ApiError:
+        """What a client reads of it: no paths of this machine, nor what else is to be hidden."""
+        hidden = {**(hide or {}), str(self.library.path): "LIBRARY"}
+        return api_error(error, param=param, hide=hidden)
 
     # ── mixes ────────────────────────────────────────────────────────────────────────────────
 
