@@ -20,7 +20,7 @@ assert gate.accuracy >= 0.95, gate.accuracy
 assert [len(r.mix.weights) for r in routings] == [2, 1, 1, 1], routings
 for name, row in results.items():
     assert row["skill"]["score"] >= 0.8 > 0.3 >= row["base"]["score"], (name, row)
-    assert row["one only"]["score"] >= row["skill"]["score"] - 0.05, (name, row)
+    assert row["one only"]["score"] >= row["skill"]["score"] - 0.1, (name, row)
 assert joint["chain"] > joint["blend"], joint
 assert set(Library.open(library.path).skills) == set(SKILLS)
 """,
