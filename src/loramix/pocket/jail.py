@@ -138,7 +138,7 @@ def drop_privileges() -> None:
 
 
 def set_limits(seconds: float) -> None:
-    cpu = math.ceil(seconds)
+    cpu = math.ceil(seconds) + 1  # the clock of the parent comes first, and says what happened
     for kind, value in (
         ("RLIMIT_CORE", 0),
         ("RLIMIT_CPU", cpu),
