@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from loramix.adapter import LoraSettings, init_adapter
 from loramix.base import load_base
 from loramix.config import TrainConfig
 from loramix.data import Example
-from loramix.errors import ResourceError, UsageError
+from loramix.errors import ResourceError, StorageError, UsageError
 from loramix.evaluate.forgetting import measure_forgetting
 from loramix.evaluate.storage import measure_storage
 from loramix.train import SkillJob, train_skills
@@ -72,6 +73,24 @@ def test_skills_that_were_trained_already_are_taken_in_as_they_are(tmp_path: Pat
         n=4,
     )
     assert found.loramix[-1] == {"yes": 1.0, "no": 1.0}
+
+
+def test_where_nothing_came_later_nothing_has_moved_or_fallen(tmp_path: Path) -> None:
+    found = measure_forgetting(make_base(), JOBS[:1], TASKS, CONFIG, tmp_path, n=2)
+    assert (found.moved, found.fell) == (0.0, 0.0)
+
+
+def test_a_full_disk_while_models_are_weighed_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_base()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(base.model), "save_pretrained", full)
+    with pytest.raises(StorageError, match="the disk"):
+        measure_storage(base, {"s": init_adapter(base, LoraSettings(r=2))}, tmp_path)
 
 
 def test_tasks_with_lora_settings_of_their_own_cannot_share_an_adapter(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from loramix.adapter import Adapter
 from loramix.base import Base
 from loramix.demo.settings import DemoSettings
+from loramix.errors import Interrupted
 from loramix.evaluate import Bar, bar
 from loramix.evaluate.forgetting import measure_forgetting
 from loramix.evaluate.storage import measure_storage
@@ -45,23 +46,32 @@ def forgetting(
     Returns:
         What `Forgetting.to_dict` says, and `examples`: the rows of each task that the one adapter
         learned.
+
+    Raises:
+        Interrupted: Ctrl-C.
     """
     few = [replace(job, train=job.train[: settings.forgetting_examples]) for job in jobs]
     config = settings.train.model_copy(
         update={"epochs": 1.0, "batch_size": BATCH, "together": False, "seed": seed}
     )
-    with tempfile.TemporaryDirectory(dir=out) as folder:
-        found = measure_forgetting(
-            base,
-            few,
-            TASKS,
-            config,
-            Path(folder),
-            trained=adapters,
-            n=settings.forgetting_tests,
-            seed=seed,
-            stage=lambda what, done, total: step(done, total, what),
-        )
+    try:
+        with tempfile.TemporaryDirectory(dir=out) as folder:
+            found = measure_forgetting(
+                base,
+                few,
+                TASKS,
+                config,
+                Path(folder),
+                trained=adapters,
+                n=settings.forgetting_tests,
+                seed=seed,
+                stage=lambda what, done, total: step(done, total, what),
+            )
+    except Interrupted as stopped:  # whose hint names a checkpoint that is gone
+        raise Interrupted(
+            "Stopped while it was measured what is forgotten.",
+            hint="run it again: the skills are trained, and the rest is measured anew",
+        ) from stopped
     return found.to_dict() | {"examples": settings.forgetting_examples}
 
 

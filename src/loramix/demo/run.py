@@ -104,6 +104,8 @@ def run_demo(
         with phases.phase("blend") as step:
             blends = blend_tables(answers, router, policy, settings, seed, step)
             shown = samples(answers, router, policy)
+        with phases.phase("write the library"):
+            _save(library, trained, scores, router, settings, seed)
         with phases.phase("merge into one expert") as step:
             before_merging = {name: systems["skill"] for name, systems in scores.items()}
             merged = claims.retention(base, adapters, before_merging, settings, seed, step)
@@ -111,8 +113,6 @@ def run_demo(
             forgot = claims.forgetting(base, jobs, adapters, settings, seed, out, step)
         with phases.phase("weigh adapters and models"):
             room = claims.storage(base, adapters, settings, out)
-        with phases.phase("write the library"):
-            _save(library, trained, scores, router, settings, seed)
     seconds, memory = before + phases.elapsed, peak_rss_mb()
     skills = {
         name: {

@@ -56,7 +56,7 @@ class Forgetting:
     @property
     def fell(self) -> float:
         """The most that a task lost with one adapter, from when it had just been learned."""
-        return -min(0.0, *_changes(self.one_adapter))
+        return max(0.0, max((-change for change in _changes(self.one_adapter)), default=0.0))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""

@@ -19,6 +19,7 @@ from typing import Any
 from loramix.adapter import Adapter, read_adapter, write_adapter
 from loramix.base import Base
 from loramix.errors import ResourceError
+from loramix.storage import storage_errors
 
 _PROMPT = "One base and many adapters."
 
@@ -49,15 +50,14 @@ def measure_storage(
 
     Raises:
         ResourceError: a process that measures did not come to its end.
-        OSError: the disk is full or does not let us write.
+        StorageError: the disk is full or does not let us write.
     """
-    small, large = [], []
-    for place, (skill, adapter) in enumerate(adapters.items()):
-        model = folder / f"model-{place}"
-        _write_model(base, model)
-        large.append(model)
-        small.append(folder / skill)
-        write_adapter(adapter, small[-1])
+    small = [folder / "adapters" / skill for skill in adapters]
+    large = [folder / "models" / skill for skill in adapters]
+    with storage_errors("writing models to weigh", folder):
+        for model, place, adapter in zip(large, small, adapters.values(), strict=True):
+            _write_model(base, model)
+            write_adapter(adapter, place)
     one = _bytes(large[0])
     most = len(large) if loaded is None else min(loaded, len(large))
     resident = {
@@ -74,8 +74,8 @@ def measure_storage(
         },
         "resident": resident,
     }
-    for written in (*small, *large):
-        shutil.rmtree(written)
+    for written in ("adapters", "models"):
+        shutil.rmtree(folder / written)
     return found
 
 
