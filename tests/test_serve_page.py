@@ -76,6 +76,13 @@ def test_a_file_that_has_not_changed_is_not_sent_again(open_server: TestClient) 
     assert open_server.get("/", headers={"if-none-match": tag}).status_code == 304
 
 
+def test_the_page_is_told_how_much_it_may_ask_for(tmp_path: Path) -> None:
+    with client(library=copied_library(tmp_path / "library"), max_tokens=64) as bounded:
+        assert bounded.get("/page/limits").json() == {"max_tokens": 64, "context": 512}
+    with client(library=copied_library(tmp_path / "other")) as plain:  # 1024, and no more room
+        assert plain.get("/page/limits").json() == {"max_tokens": 512, "context": 512}
+
+
 @pytest.mark.parametrize(
     "path", ["/page/none.js", "/page/..%2fpage.py", "/page/%2e%2e/page.py", "/page//etc/passwd"]
 )

@@ -6,7 +6,6 @@ Pictures of what was clicked through stay in pytest's temporary folder; `--baset
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ from typing import Any
 import pytest
 
 from loramix.library import Library
+from serve_page_visitor import SIZES, Visitor, api, chromium
 from serve_process import ServerProcess, copied_library, serving
-
-api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 pytestmark = pytest.mark.slow
 
@@ -25,18 +23,12 @@ BOTH = "Give me this support message in one line, and say what its tone is: Hell
 BOTH += "desk lamp two weeks ago. The delivery was fast, but the switch is broken."
 SUM = "What is 15% of 240?"
 MARKUP = '<img src=x onerror="document.title=1"> <script>document.title=2</script> What is 2 + 3?'
-SIZES = {"light": (1280, 860), "dark": (1280, 860), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -53,53 +45,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="module")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("page_shots")
-
-
-class Visitor:
-    """A person at the page, who notes what the browser complains of."""
-
-    def __init__(self, browser: Any, url: str, look: str = "light") -> None:
-        width, height = SIZES[look]
-        self.context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if look == "dark" else "light",
-            has_touch=look == "phone",
-            reduced_motion="reduce",
-        )
-        self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
-        self.page = self.context.new_page()
-        self.complaints: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", self._heard)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.url = url
-        self.page.goto(url)
-
-    def _heard(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
-
-    def answers(self) -> Any:
-        """The answers that are whole."""
-        return self.page.locator(".turn .answer:not([aria-busy])")
-
-    def ask(self, prompt: str) -> Any:
-        """The card of the answer, once it is there."""
-        before = self.answers().count()
-        self.page.fill("#prompt", prompt)
-        self.page.press("#prompt", "Enter")
-        api.expect(self.answers()).to_have_count(before + 1)
-        return self.answers().nth(before)
-
-    def fits(self) -> bool:
-        """Whether nothing is wider than the window."""
-        wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-        return bool(self.page.evaluate(wide))
-
-    def view(self, name: str) -> None:
-        self.page.click(f"nav >> text={name}")
-        api.expect(self.page.locator(f"#view-{name.lower()}")).to_be_visible()
 
 
 @pytest.fixture
@@ -187,16 +132,18 @@ def test_a_slider_answers_again_where_that_is_wished(visitor: Visitor) -> None:
     visitor.page.check("#live")
     for weight, legend in (("0.5", "math 0.50"), ("0", "base alone")):
         visitor.page.locator("#mix-math").fill(weight)
-        visitor.page.locator("#mix-math").dispatch_event("change")
         api.expect(visitor.answers().last.locator(".legend")).to_have_text(legend)
     api.expect(visitor.answers()).to_have_count(2)  # the second one was replaced
-    for weight in range(1, 10):  # faster than it can be answered
-        visitor.page.locator("#mix-code").fill(str(weight / 10))
-        visitor.page.locator("#mix-code").dispatch_event("change")
+    before = visitor.completions()
+    visitor.page.locator("#mix-code").evaluate(  # a slider that is dragged
+        """slider => { for (let tick = 1; tick < 10; tick += 1) {
+            slider.value = tick / 10; slider.dispatchEvent(new Event("input")); } }"""
+    )
     last = visitor.answers().last
     api.expect(last.locator(".legend")).to_have_text("code 0.90")
     api.expect(last.get_by_role("button", name="Copy")).to_have_count(1)
     api.expect(last).not_to_contain_text("Stopped.")
+    assert visitor.completions() == before + 1
 
 
 def test_the_sliders_show_the_gates_choice_while_one_types(visitor: Visitor) -> None:
@@ -340,14 +287,22 @@ def test_an_adapter_can_be_uploaded_used_and_taken_out(visitor: Visitor) -> None
     api.expect(page.locator("#upload-note")).to_contain_text("safetensors")
     page.set_input_files("#upload-weights", math / "adapter_model.safetensors")
     page.click("#upload-send")
-    api.expect(page.locator("#upload-note")).to_have_text("sums is loaded.", timeout=30_000)
+    api.expect(page.locator("#upload-note")).to_have_text("sums is loaded.", timeout=120_000)
     card = page.locator("#cards .card", has_text="adds two numbers")
     card.get_by_role("button", name="Chat with this skill alone").click()
     api.expect(visitor.ask("What is 3 + 4?").locator(".legend")).to_have_text("sums 1.00")
     visitor.view("Skills")
-    card.get_by_role("button", name="Take out").click()
-    card.get_by_role("button", name="Really take it out").click()
-    api.expect(page.locator("#cards .card")).to_have_count(5, timeout=30_000)
+    out = card.get_by_role("button", name="Take out…")
+    out.click()
+    api.expect(page.locator("#out-no")).to_be_focused()
+    page.keyboard.press("Escape")
+    api.expect(out).to_be_focused()
+    api.expect(page.locator("#cards .card")).to_have_count(6)
+    out.click()
+    api.expect(page.locator("#out-dialog")).to_contain_text("Take sums out?")
+    page.click("#out-yes")
+    api.expect(page.locator("#cards .card")).to_have_count(5, timeout=120_000)
+    api.expect(page.locator("#skills-title")).to_be_focused()
 
 
 def test_a_key_is_asked_for_once_and_kept_for_the_tab(browser: Any) -> None:

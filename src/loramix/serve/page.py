@@ -122,6 +122,14 @@ async def report_by_ticket(request: Request, ticket: str = "") -> Response:
     return _report(request)
 
 
+@router.get("/page/limits")
+async def limits(request: Request) -> dict[str, int]:
+    """The bounds of a request: tokens of an answer, and those that the context holds in all."""
+    serving: Serving = request.app.state.serving
+    context = serving.base.max_length
+    return {"max_tokens": min(serving.settings.max_tokens, context), "context": context}
+
+
 @router.post("/page/upload")
 async def upload(request: Request) -> dict[str, Any]:
     """Takes an adapter's two files and loads it, as `/v1/load_lora_adapter` does.

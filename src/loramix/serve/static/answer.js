@@ -16,6 +16,9 @@ export class AnswerCard {
     this.body = h("div", { class: "text waiting" });
     this.facts = h("div", { class: "facts" });
     this.foot = h("div", { class: "actions" });
+    this.fault = null; // why the last run failed, an Error
+    this.end = null; // what the last run said at its end
+    this.leftOut = false; // whether the context had no room for all earlier turns
     this.element = h("section", { class: "answer", "aria-label": title ?? "Answer" },
       title && h("h3", {}, title), h("div", { class: "said" }, this.body, this.foot), this.facts);
     this.actions = actions;
@@ -27,16 +30,18 @@ export class AnswerCard {
    * overtaken writes nothing more.
    * @returns {Promise<boolean>} whether it was answered to its end
    */
-  async run(request, prompt, signal) {
-    this.prompt = prompt;
+  async run(request, signal) {
     this.request = request;
     this.signal = signal;
     this.text = "";
+    this.routing = this.fault = this.end = null;
+    this.element.classList.remove("failed");
     this.element.setAttribute("aria-busy", "true");
     this.body.className = "text waiting";
     this.body.replaceChildren();
     this.facts.replaceChildren();
     this.foot.replaceChildren();
+    this.element.querySelector(":scope > .whybox")?.remove();
     let drawn = 0;
     const overtaken = () => this.signal !== signal;
     const paintText = () => {
@@ -44,24 +49,32 @@ export class AnswerCard {
       if (!overtaken()) writeText(this.body, this.text);
     };
     const started = performance.now();
-    let note = null;
+    const elapsed = () => (performance.now() - started) / 1000;
+    const onText = (piece) => {
+      if (overtaken()) return;
+      this.text += piece;
+      this.body.classList.remove("waiting");
+      drawn ||= requestAnimationFrame(paintText);
+    };
+    const onMix = (mix) => {
+      if (overtaken()) return;
+      this.routing = { mix };
+      this.facts.replaceChildren(mixBar(mix));
+    };
     let whole = false;
     try {
-      const end = await stream(request, (piece) => {
-        if (overtaken()) return;
-        this.text += piece;
-        this.body.classList.remove("waiting");
-        drawn ||= requestAnimationFrame(paintText);
-      }, signal);
+      const end = await stream(request, { onText, onMix, signal });
       if (overtaken()) return false;
-      this.routing = end.routing;
-      if (end.finish === "length") note = `cut at ${end.usage?.completion_tokens ?? ""} tokens`;
-      this.#tell(end, (performance.now() - started) / 1000, note);
+      this.end = end;
+      this.routing = end.routing ?? this.routing;
+      this.#tell(end, elapsed());
       whole = true;
     } catch (fault) {
       if (overtaken()) return false;
+      this.fault = fault;
       if (fault.name === "AbortError") {
-        this.facts.append(h("p", { class: "note" }, "Stopped."));
+        const when = this.text ? `Stopped after ${seconds(elapsed())}.` : "Stopped.";
+        this.facts.append(h("p", { class: "note" }, when));
         say("Stopped.");
       } else {
         this.#fail(fault.message ?? String(fault));
@@ -78,10 +91,16 @@ export class AnswerCard {
     return whole;
   }
 
-  #tell(end, elapsed, note) {
+  /** Whether the last run met the end of the context, before its prompt's or its answer's end. */
+  filledContext(maxTokens) {
+    if (this.fault) return this.fault.code === "context_length_exceeded";
+    return this.end?.finish === "length" && this.end.usage?.completion_tokens < maxTokens;
+  }
+
+  #tell(end, elapsed) {
     const routing = end.routing;
     if (!routing) return;
-    this.facts.append(mixBar(routing.mix));
+    this.facts.replaceChildren(mixBar(routing.mix));
     if (routing.scores && Object.keys(routing.scores).length) {
       const by = routing.router === "gate" || !routing.router ? "The gate’s scores"
         : `Scores of ${routing.router}`;
@@ -93,7 +112,8 @@ export class AnswerCard {
       end.usage ? `${end.usage.completion_tokens} tokens` : null,
       took.first_token != null ? `first in ${seconds(took.first_token)}` : null,
       `${seconds(took.total ?? elapsed)} in all`,
-      note,
+      this.leftOut ? "older turns left out" : null,
+      end.finish === "length" ? `cut at ${end.usage?.completion_tokens ?? ""} tokens` : null,
     ];
     const pieces = facts.filter(Boolean).map((fact) => fact.replaceAll(" ", "\u00a0"));
     this.facts.append(h("p", { class: "note" }, pieces.join(" · ")));
@@ -131,8 +151,8 @@ export class AnswerCard {
     const box = h("div", { class: "whybox" }, h("p", { class: "note" }, "Asking the gate…"));
     this.element.append(box);
     try {
-      const { policy, router } = this.request;
-      const wish = { prompt: this.prompt, policy, router, why: true };
+      const { messages, policy, router } = this.request;
+      const wish = { messages, policy, router, why: true };
       const routed = await json("v1/route", { json: wish });
       box.replaceChildren(whyBox(routed.why ?? {}));
       box.scrollIntoView({ block: "nearest" });

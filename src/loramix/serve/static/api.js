@@ -2,11 +2,14 @@
 
 const KEY = "loramix-key";
 
-/** What went wrong, as a sentence for a person; `status` is 0 where no answer came. */
+/**
+ * What went wrong, as a sentence for a person; `status` is 0 where no answer came, `code` is the
+ * server's name for it, `wait` the seconds after which another try may do.
+ */
 export class ApiError extends Error {
-  constructor(message, status = 0) {
+  constructor(message, { status = 0, code = null, wait = null } = {}) {
     super(message);
-    this.status = status;
+    Object.assign(this, { status, code, wait });
   }
 }
 
@@ -54,40 +57,57 @@ export async function json(path, options) {
 async function inWords(response) {
   let body = null;
   try { body = await response.json(); } catch { /* no JSON: the status says enough */ }
-  const told = body?.error?.message ?? (typeof body?.detail === "string" ? body.detail : null);
-  const wait = response.headers.get("retry-after");
-  if (response.status === 429) {
+  const { status } = response;
+  const told = body?.error?.message;
+  const code = body?.error?.code ?? null;
+  const wait = Number(response.headers.get("retry-after")) || null;
+  if (status === 429) {
+    // what a client may do is worth reading; that a queue is full is "busy" to a person
+    const why = code && code !== "queue_full" && told ? told : "The server is busy.";
     const when = wait ? `Try again in ${wait} s.` : "Try again in a moment.";
-    return new ApiError(`The server is busy. ${when}`, 429);
+    return new ApiError(`${why} ${when}`, { status, code, wait });
   }
-  if (response.status === 401) return new ApiError("The server wants an API key.", 401);
-  return new ApiError(told ?? `The server answered with status ${response.status}.`,
-    response.status);
+  if (status === 401) return new ApiError("The server wants an API key.", { status, code });
+  return new ApiError(told ?? `The server answered with status ${status}.`, { status, code });
 }
 
 /**
  * A chat completion, piece by piece.
  * @param body what `/v1/chat/completions` takes, without `stream`
  * @param onText called with each piece of text
+ * @param onMix called with the mix, as an object of weights, before the first piece
  * @returns {Promise<{routing: object|null, usage: object|null, finish: string|null}>}
  */
-export async function stream(body, onText, signal) {
+export async function stream(body, { onText, onMix, signal }) {
   const wish = { ...body, stream: true, stream_options: { include_usage: true } };
   const response = await send("v1/chat/completions", { json: wish, signal });
+  const named = response.headers.get("x-loramix-mix");
+  if (named) onMix(weights(named));
   const end = { routing: null, usage: null, finish: null };
   let done = false;
   for await (const data of events(response.body)) {
     if (data === "[DONE]") { done = true; break; }
     const chunk = JSON.parse(data);
-    if (chunk.error) throw new ApiError(chunk.error.message, response.status);
+    if (chunk.error) throw new ApiError(chunk.error.message, { code: chunk.error.code });
     const choice = chunk.choices?.[0];
     if (choice?.delta?.content) onText(choice.delta.content);
     if (choice?.finish_reason) end.finish = choice.finish_reason;
     end.routing = chunk.loramix ?? end.routing;
     end.usage = chunk.usage ?? end.usage;
   }
-  if (!done) throw new ApiError("The stream broke off before its end.");
+  if (!done) throw new ApiError(BROKEN);
   return end;
+}
+
+const BROKEN = "The connection broke off before the answer’s end. Is the server still running?";
+
+/** `code=0.5,math=0.5` as an object of weights; `base` is the empty one. */
+function weights(recipe) {
+  if (recipe === "base") return {};
+  return Object.fromEntries(recipe.split(",").map((part) => {
+    const place = part.lastIndexOf("=");
+    return [part.slice(0, place).trim(), Number(part.slice(place + 1))];
+  }));
 }
 
 /** The data of server-sent events: lines that start with `data:`, events parted by empty lines. */
@@ -96,7 +116,9 @@ async function* events(body) {
   let rest = "";
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await reader.read().catch((fault) => {
+        throw fault.name === "AbortError" ? fault : new ApiError(BROKEN);
+      });
       if (done) return;
       const blocks = (rest + value.replaceAll("\r", "")).split("\n\n");
       rest = blocks.pop();

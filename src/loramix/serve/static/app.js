@@ -3,7 +3,7 @@
 import { key, onKeyNeeded } from "./api.js";
 import { startChat, stop } from "./chat.js";
 import { comparePrompt, startCompare, stopComparing } from "./compare.js";
-import { byId } from "./draw.js";
+import { byId, say } from "./draw.js";
 import { panel, startPanel } from "./panel.js";
 import { showReport } from "./report.js";
 import { startSkills } from "./skills.js";
@@ -68,13 +68,18 @@ byId("key-cancel").addEventListener("click", () => byId("key-dialog").close(""))
 byId("forget-key").hidden = !key.get();
 byId("forget-key").addEventListener("click", () => {
   key.forget();
+  say("The key is forgotten.");
   byId("forget-key").hidden = true;
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address names the view
+  byId("main").focus();
 });
 byId("banner-again").addEventListener("click", start);
 byId("theme").addEventListener("click", nextTheme);
 theme(Object.keys(THEMES).includes(kept().theme) ? kept().theme : "system");
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || byId("key-dialog").open) return;
+  if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
   if (panel.close() || stop() || stopComparing()) event.preventDefault();
 });
 onLibrary(() => {

@@ -50,7 +50,7 @@ async function answer(turn, mix, over = null) {
     turn.element.append(card.element);
   }
   card.byHand = mix !== null;
-  card.element.classList.remove("failed");
+  card.leftOut = false;
   const own = new AbortController();
   running = own;
   buttons();
@@ -58,8 +58,15 @@ async function answer(turn, mix, over = null) {
   const follow = setInterval(toEnd, 100);
   following = true;
   toEnd();
-  const messages = [...earlier(turn), { role: "user", content: turn.prompt }];
-  const whole = await card.run({ ...panel.request(mix), messages }, turn.prompt, own.signal);
+  const request = panel.request(mix);
+  let before = earlier(turn);
+  let whole = false;
+  for (;;) {
+    whole = await card.run({ ...request, messages: messages(before, turn.prompt) }, own.signal);
+    if (running !== own || !before.length || !card.filledContext(request.max_tokens)) break;
+    before = before.slice(Math.ceil(before.length / 2)); // the newest are kept
+    card.leftOut = true;
+  }
   clearInterval(follow);
   toEnd();
   if (running !== own) return;
@@ -70,14 +77,19 @@ async function answer(turn, mix, over = null) {
   if (!panel.byHand && card.routing) panel.show(card.routing.mix);
 }
 
-/** The turns before this one, where the settings say that they are sent along. */
-function earlier(turn) {
+/** The answered turns before this one, or all of them; none where the settings say so. */
+function earlier(turn = null) {
   if (!panel.remember) return [];
-  const before = turns.slice(0, turns.indexOf(turn)).filter((one) => one.cards.at(-1)?.text);
-  return before.flatMap((one) => [
+  const before = turn ? turns.slice(0, turns.indexOf(turn)) : turns;
+  return before.filter((one) => one.cards.at(-1)?.text);
+}
+
+/** Turns and a prompt after them, as the server takes them. */
+function messages(before, prompt) {
+  return [...before.flatMap((one) => [
     { role: "user", content: one.prompt },
     { role: "assistant", content: one.cards.at(-1).text },
-  ]);
+  ]), { role: "user", content: prompt }];
 }
 
 /** Hands an answer's mix to the sliders; the next "answer again" is about its prompt. */
@@ -113,6 +125,13 @@ function buttons() {
   byId("stop").hidden = !running;
   byId("clear").disabled = Boolean(running) || !turns.length;
   byId("again").disabled = Boolean(running);
+  byId("prompt").placeholder = placeholder();
+}
+
+function placeholder() {
+  if (!turns.length) return "Ask something…";
+  return panel.remember ? "Go on: the earlier turns are sent along…"
+    : "Ask something else: each prompt stands alone…";
 }
 
 function clear() {
@@ -178,6 +197,8 @@ export function startChat({ onCompare }) {
   byId("stop").addEventListener("click", () => { stop(); field.focus(); });
   byId("clear").addEventListener("click", clear);
   byId("again").addEventListener("click", () => again());
-  panel.onChange(() => { if (panel.live && turns.length) again(true); });
+  byId("remember").addEventListener("change", buttons);
+  panel.onChange(() => { if (panel.live && panel.byHand && turns.length) again(true); });
+  panel.onPreview((prompt) => messages(earlier(), prompt));
   buttons();
 }

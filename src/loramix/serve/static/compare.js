@@ -8,7 +8,10 @@ import { go } from "./views.js";
 
 const AT_ONCE = 4; // a browser opens six connections to a server; the rest of the page needs some
 const PICKED = 5; // how many skills are picked at first
+const TRIES = 3; // of one card, where the server is busy
+const LONGEST = 15; // seconds that one waits for a busy server
 let running = null;
+let shown = []; // the cards of the last comparison
 
 /** The ways to answer: [key, title, request] each. */
 function ways(library) {
@@ -46,32 +49,57 @@ async function run(prompt) {
     return;
   }
   running?.abort();
-  const own = new AbortController();
-  running = own;
-  buttons();
-  const cards = chosen.map(([, title, request]) => ({ title, request, card: new AnswerCard({ title }) }));
+  const messages = [{ role: "user", content: prompt }];
+  const cards = chosen.map(([, title, request]) => {
+    const retry = () => { if (!running) fill([one]); };
+    const one = { title, request: { ...request(), messages }, card: new AnswerCard({ title, retry }) };
+    return one;
+  });
+  shown = cards;
   byId("compare-columns").replaceChildren(...cards.map(({ card }) => card.element));
   byId("compare-note").textContent = "";
   say(`Comparing ${cards.length} answers.`);
+  await fill(cards);
+}
+
+/** Streams answers into cards, a few at once, until all are there or one stops it. */
+async function fill(cards) {
+  const own = new AbortController();
+  running = own;
+  buttons();
   const waiting = [...cards];
-  const messages = [{ role: "user", content: prompt }];
   const worker = async () => {
-    for (let next = waiting.shift(); next; next = waiting.shift()) {
-      await next.card.run({ ...next.request(), messages }, prompt, own.signal);
-    }
+    for (let next = waiting.shift(); next; next = waiting.shift()) await patiently(next, own.signal);
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
   if (running !== own) return;
   running = null;
   buttons();
-  tellSame(cards);
-  say(`${cards.length} answers are there.`);
+  tellSame(shown);
+  const there = cards.filter(({ card }) => card.end).length;
+  say(there === cards.length ? `${there} answers are there.`
+    : `${there} of ${cards.length} answers are there.`);
+}
+
+/** Asks again where the server was busy: several cards at once may be more than it allows. */
+async function patiently({ card, request }, signal) {
+  for (let left = TRIES; ; left -= 1) {
+    await card.run(request, signal);
+    const { status, wait } = card.fault ?? {};
+    if (status !== 429 || left === 1 || !(wait <= LONGEST) || signal.aborted) return;
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, 1000 * wait);
+      signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+    });
+  }
 }
 
 /** Says under a title which earlier card has the same text, word for word. */
 function tellSame(cards) {
   const first = new Map();
   for (const { title, card } of cards) {
+    card.element.querySelector(".same")?.remove();
+    if (!card.end) continue;
     const text = card.text.trim();
     if (!text) continue;
     if (first.has(text)) {

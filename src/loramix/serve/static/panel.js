@@ -7,7 +7,10 @@ import { keep, kept, library, onLibrary } from "./state.js";
 const sliders = new Map(); // skill → {input, output}
 const NARROW = matchMedia("(max-width: 63.99rem)"); // there the panel is a sheet over the chat
 const TYPING = 450; // ms without a key before the gate is asked
-let changed = () => {}; // called when a slider was moved and let go
+const SETTLE = 300; // ms without a move before a new mix is answered
+let changed = () => {}; // called when the mix was moved and then stayed as it is
+let asMessages = (prompt) => [{ role: "user", content: prompt }];
+let settling = 0;
 
 export const panel = {
   get byHand() { return document.querySelector("input[name=mode]:checked").value === "hand"; },
@@ -47,6 +50,9 @@ export const panel = {
 
   onChange(handler) { changed = handler; },
 
+  /** `handler` makes of a prompt the messages that would be sent with it now. */
+  onPreview(handler) { asMessages = handler; },
+
   /** Shows "answer again" once there is something to answer again. */
   offerAgain(prompt) {
     byId("again-box").hidden = !prompt;
@@ -71,8 +77,18 @@ export const panel = {
 /** Lays the panel over the chat, which then takes neither clicks nor keys. */
 function sheet(open) {
   byId("panel").classList.toggle("open", open);
+  for (const [name, value] of [["role", "dialog"], ["aria-modal", "true"]]) {
+    if (open) byId("panel").setAttribute(name, value);
+    else byId("panel").removeAttribute(name);
+  }
   byId("scrim").hidden = !open;
   for (const behind of document.querySelectorAll(".top, .talk")) behind.inert = open;
+}
+
+/** The mix was moved: one call for however many moves follow each other quickly. */
+function moved() {
+  clearTimeout(settling);
+  settling = setTimeout(() => changed(), SETTLE);
 }
 
 /** A number field's value, brought into its bounds and shown so. */
@@ -115,8 +131,7 @@ function build() {
     const output = h("output", { for: `mix-${name}` });
     const input = paint(h("input", {
       type: "range", id: `mix-${name}`, min: 0, max: 1, step: 0.01, value: before[name] ?? 0,
-      oninput: () => { setMode("hand"); draw(name); tellMode(); },
-      onchange: () => changed(),
+      oninput: () => { setMode("hand"); draw(name); moved(); },
     }), name);
     sliders.set(name, { input, output });
     draw(name);
@@ -131,6 +146,15 @@ function build() {
   byId("saved").replaceChildren(h("option", { value: "" }, "choose…"),
     ...saved.map(([name]) => h("option", { value: name }, name)));
   tellMode();
+  bound(library.limits.max_tokens);
+}
+
+/** No more tokens can be asked for than the server writes. */
+function bound(most) {
+  const field = byId("max-tokens");
+  field.max = most;
+  if (field.valueAsNumber > most) field.value = most;
+  byId("most-tokens").textContent = `at most ${most}`;
 }
 
 function preset(kind) {
@@ -144,7 +168,7 @@ function preset(kind) {
     one: () => Object.fromEntries(Object.entries(mix).map(([name, weight]) => [name, weight / sum])),
   };
   panel.take(made[kind]());
-  changed();
+  moved();
 }
 
 /** While one types, shows on the sliders what the gate would choose. */
@@ -159,7 +183,7 @@ function previewing() {
     timer = setTimeout(async () => {
       asked = new AbortController();
       try {
-        const wish = { prompt, policy: panel.policy };
+        const wish = { messages: asMessages(prompt), policy: panel.policy };
         const routed = await json("v1/route", { json: wish, signal: asked.signal });
         if (!panel.byHand) panel.show(routed.mix);
       } catch { /* a preview may fail in silence; sending will tell */ }
@@ -191,7 +215,7 @@ export function startPanel() {
     const mix = library.mixes[byId("saved").value];
     if (!mix) return;
     panel.take(mix.weights ?? mix);
-    changed();
+    moved();
   });
   byId("open-panel").addEventListener("click", () => panel.open());
   byId("close-panel").addEventListener("click", () => panel.close());

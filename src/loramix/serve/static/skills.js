@@ -1,6 +1,6 @@
 // The skills with their cards, the saved mixes, and the door for one more adapter.
 
-import { send } from "./api.js";
+import { json } from "./api.js";
 import { askExample } from "./chat.js";
 import { byId, colour, dot, h, mixBar, number, paint, say } from "./draw.js";
 import { panel } from "./panel.js";
@@ -45,7 +45,8 @@ function card(skill) {
     byId("prompt").focus();
   } }, "Chat with this skill alone")];
   if (library.runtime_lora) {
-    buttons.push(takeOut(skill.name));
+    buttons.push(h("button", { type: "button", class: "danger", "aria-haspopup": "dialog",
+      onclick: () => takeOut(skill.name) }, "Take out…"));
   }
   return paint(h("article", { class: "card" },
     h("header", {}, h("h2", {}, dot(skill.name), skill.name), size && h("p", { class: "note" }, size)),
@@ -57,19 +58,13 @@ function card(skill) {
     h("footer", {}, buttons)), skill.name);
 }
 
-/** A button that asks back: the first press arms it, the second one takes the skill out. */
+/** Asks once whether a skill is to leave the library for good, and takes it out. */
 function takeOut(name) {
-  const [label, sure] = ["Take out", "Really take it out"];
-  const button = h("button", {
-    type: "button",
-    class: "quiet",
-    onclick: () => {
-      if (button.textContent === sure) unload(name);
-      button.textContent = sure;
-    },
-    onblur: () => { button.textContent = label; },
-  }, label);
-  return button;
+  const dialog = byId("out-dialog");
+  byId("out-title").textContent = `Take ${name} out?`;
+  byId("out-fault").textContent = "";
+  byId("out-yes").onclick = () => unload(name);
+  dialog.showModal();
 }
 
 function build() {
@@ -107,10 +102,11 @@ async function upload(event) {
     form.set("examples", byId("upload-examples").value);
     form.set("adapter_config.json", byId("upload-config").files[0]);
     form.set("adapter_model.safetensors", byId("upload-weights").files[0]);
-    await send("page/upload", { form });
+    const told = await json("page/upload", { form });
     await readLibrary();
     byId("upload-form").reset();
-    note.textContent = `${name} is loaded.`;
+    note.textContent = [`${name} is loaded.`, told.examples ? null
+      : "Without example prompts the gate will hardly choose it."].filter(Boolean).join(" ");
   } catch (fault) {
     note.className = "error";
     note.textContent = fault.message;
@@ -119,17 +115,21 @@ async function upload(event) {
 }
 
 async function unload(name) {
+  byId("out-yes").disabled = true;
   try {
-    await send("v1/unload_lora_adapter", { json: { lora_name: name } });
+    await json("v1/unload_lora_adapter", { json: { lora_name: name } });
     await readLibrary();
+    byId("out-dialog").close();
+    byId("skills-title").focus(); // its button is gone
     say(`${name} was taken out.`);
   } catch (fault) {
-    byId("upload-note").className = "error";
-    byId("upload-note").textContent = fault.message;
+    byId("out-fault").textContent = fault.message;
   }
+  byId("out-yes").disabled = false;
 }
 
 export function startSkills() {
   onLibrary(build);
   byId("upload-form").addEventListener("submit", upload);
+  byId("out-no").addEventListener("click", () => byId("out-dialog").close());
 }

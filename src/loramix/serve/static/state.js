@@ -6,14 +6,16 @@ import { nameSkills } from "./draw.js";
 const KEPT = "loramix-settings";
 const listeners = [];
 
-/** `/v1/skills` as it came last. */
-export const library = { base: "", skills: [], mixes: {}, runtime_lora: false, report: false };
+/** `/v1/skills` as it came last, and the server's `limits` of a request. */
+export const library = { base: "", skills: [], mixes: {}, runtime_lora: false, report: false,
+  limits: { max_tokens: 128 } };
 
 /** Calls `listener` now and then whenever the library has been read anew. */
 export function onLibrary(listener) { listeners.push(listener); }
 
 export async function readLibrary() {
-  Object.assign(library, await json("v1/skills"));
+  const [read, limits] = await Promise.all([json("v1/skills"), json("page/limits")]);
+  Object.assign(library, read, { limits });
   nameSkills(library.skills.map((skill) => skill.name));
   for (const listener of listeners) listener(library);
 }

@@ -1,0 +1,161 @@
+"""The page where something goes wrong, is too much, or is stopped: it says so, and goes on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from serve_page_visitor import Visitor, api, chromium
+from serve_process import ServerProcess, serving
+
+pytestmark = pytest.mark.slow
+
+SUM = "What is 15% of 240?"
+LONG = "Vera takes care of a pig. " * 35 + "How old is Vera?"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def visitor(browser: Any, server: ServerProcess) -> Iterator[Visitor]:
+    one = Visitor(browser, server.url)
+    yield one
+    one.context.close()
+
+
+def ramble(page: Any) -> None:
+    """Has the comparison write at random, and so at length, until some of it is there."""
+    page.fill("#temperature", "2")
+    page.fill("#max-tokens", "500")
+    page.click("nav >> text=Compare")
+    page.fill("#compare-prompt", "Tell a long story.")
+    page.press("#compare-prompt", "Enter")
+    said = page.locator("#compare-columns .answer[aria-busy] .text:not(.waiting)")
+    api.expect(said.first).not_to_be_empty()
+
+
+def test_earlier_turns_are_sent_where_that_is_wished_as_far_as_they_fit(visitor: Visitor) -> None:
+    page = visitor.page
+    sent: list[list[dict[str, str]]] = []
+    page.on(
+        "request",
+        lambda request: (
+            sent.append(request.post_data_json["messages"])
+            if request.url.endswith("/chat/completions")
+            else None
+        ),
+    )
+    visitor.ask(SUM)
+    api.expect(page.locator("#prompt")).to_have_attribute(
+        "placeholder", "Ask something else: each prompt stands alone…"
+    )
+    visitor.ask(LONG)
+    assert [len(messages) for messages in sent] == [1, 1]
+    page.check("#remember")
+    card = visitor.ask("What is 2 + 3?")
+    assert [message["role"] for message in sent[-1]] == ["user", "assistant"] * 2 + ["user"]
+    assert sent[-1][0]["content"] == SUM
+    card.get_by_role("button", name="Why?").click()
+    api.expect(card.locator(".why")).to_be_visible()
+    card = visitor.ask(LONG)
+    api.expect(card.locator(".facts")).to_contain_text("older\u00a0turns\u00a0left\u00a0out")
+    assert sent[-1][-1]["content"] == LONG
+    assert len(sent[-1]) < 7
+
+
+def test_a_screen_reader_hears_the_answer_and_the_skip_link_keeps_the_view(
+    visitor: Visitor,
+) -> None:
+    page = visitor.page
+    card = visitor.ask(SUM)
+    told = page.locator("#say")
+    api.expect(told).to_contain_text("Mix: math 1.00.")
+    api.expect(told).to_contain_text(card.locator(".text").inner_text().split("\n")[0])
+    visitor.view("Compare")
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    api.expect(page.locator("#main")).to_be_focused()
+    api.expect(page.locator("#view-compare")).to_be_visible()
+
+
+def test_a_comparison_can_be_stopped_and_keeps_what_came_with_its_mix(visitor: Visitor) -> None:
+    page = visitor.page
+    ramble(page)
+    page.click("#compare-stop")
+    api.expect(page.locator("#compare-run")).to_be_visible()
+    api.expect(page.locator("#compare-columns .answer[aria-busy]")).to_have_count(0)
+    columns = page.locator("#compare-columns .answer")
+    assert columns.count() == 8
+    stopped = columns.filter(has_text="Stopped")
+    assert stopped.count() > 0
+    for column in columns.all():
+        if column.locator(".text").inner_text().strip():
+            assert column.locator(".legend").count() == 1
+    stopped.first.get_by_role("button", name="Try again").click()
+    api.expect(page.locator("#compare-run")).to_be_visible()
+    assert visitor.complaints == []
+
+
+def test_a_comparison_waits_where_the_server_is_busy(visitor: Visitor) -> None:
+    page, refused = visitor.page, []
+
+    def busy_twice(route: Any) -> None:
+        if len(refused) < 2:
+            refused.append(route)
+            route.fulfill(status=429, headers={"retry-after": "1"}, body="{}")
+        else:
+            route.continue_()
+
+    page.route("**/v1/chat/completions", busy_twice)
+    visitor.view("Compare")
+    page.fill("#compare-prompt", SUM)
+    page.press("#compare-prompt", "Enter")
+    api.expect(page.locator("#compare-columns .answer .legend")).to_have_count(8)
+    api.expect(page.locator("#compare-columns .error")).to_have_count(0)
+
+
+def test_the_servers_bounds_are_in_the_settings_and_its_refusals_in_words(browser: Any) -> None:
+    with serving("--max-tokens", "64", "--rate", "2") as running:
+        one = Visitor(browser, running.url)
+        page = one.page
+        page.uncheck("#preview")
+        api.expect(page.locator("#most-tokens")).to_have_text("at most 64")
+        api.expect(page.locator("#max-tokens")).to_have_value("64")
+        page.fill("#max-tokens", "9999")
+        api.expect(one.ask(SUM).locator(".legend")).to_have_text("math 1.00")
+        api.expect(page.locator("#max-tokens")).to_have_value("64")
+        one.ask(SUM)
+        told = one.ask(SUM).locator(".error")
+        api.expect(told).to_contain_text("2 requests a minute")
+        api.expect(told).to_contain_text("Try again in")
+        one.context.close()
+
+
+def test_a_server_that_dies_in_mid_stream_is_told_on_each_answer(browser: Any) -> None:
+    with serving() as running:
+        one = Visitor(browser, running.url)
+        page = one.page
+        ramble(page)
+        running.stop(signal.SIGKILL)
+        api.expect(page.locator("#compare-run")).to_be_visible()
+        columns = page.locator("#compare-columns .answer")
+        api.expect(
+            columns.filter(has_text="broke off before the answer’s end").first
+        ).to_be_visible()
+        api.expect(columns.filter(has_text="cannot be reached").first).to_be_visible()
+        page.click("nav >> text=Chat")
+        api.expect(one.ask(SUM).locator(".error")).to_contain_text("cannot be reached")
+        one.context.close()
