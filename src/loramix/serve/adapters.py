@@ -39,6 +39,7 @@ router = APIRouter(route_class=JsonRoute)
 T = TypeVar("T")
 
 WAIT_SECONDS = 30.0
+_NO_EXAMPLES = "No example prompts were given, so the gate will hardly choose it. Send 'examples'."
 
 
 @router.post("/v1/load_lora_adapter")
@@ -96,10 +97,14 @@ def _load(serving: Serving, body: LoadBody) -> dict[str, Any]:
     told["gate"] = {"accuracy": accuracy if accuracy == accuracy else None}
     told["similar"] = plugged.similar
     told["examples"] = len(given)
-    if not given:
-        told["warning"] = (
-            "No example prompts were given, so the gate will hardly choose it. Send 'examples'."
+    told["warnings"] = [
+        {"code": code, "message": message}
+        for code, message in (
+            ("other_base", plugged.other_base),
+            ("no_examples", None if given else _NO_EXAMPLES),
         )
+        if message is not None
+    ]
     return told
 
 
