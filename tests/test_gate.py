@@ -111,9 +111,10 @@ def test_adding_a_skill_needs_no_old_data_and_costs_the_old_ones_at_most_a_point
     assert {"def", "python", "function"} & set(grown.words.votes["code"])
 
 
-def test_removing_a_skill_leaves_the_others_as_good() -> None:
+@pytest.mark.parametrize("how", ["refit", "kept"])
+def test_removing_a_skill_leaves_the_others_as_good(how: str) -> None:
     gate = tiny_gate()
-    left = gate.refit({name: gate.memories[name] for name in ("qa", "code")})
+    left = getattr(gate, how)({name: gate.memories[name] for name in ("qa", "code")})
     assert left.skills == ("qa", "code")
     assert accuracy(left, ("qa", "code")) >= accuracy(gate, ("qa", "code")) - 0.01
     assert not len(left.several.features), "both kinds of composites need the skill that is gone"

@@ -35,6 +35,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(plain, broken)
     weights = broken / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
+    other = folder / "adapters" / "other"
+    shutil.copytree(plain, other)
+    config = json.loads((other / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "somebody/another-model"
+    (other / "adapter_config.json").write_text(json.dumps(config))
     return folder
 
 
@@ -69,7 +74,8 @@ def test_what_is_loaded_answers_the_next_request_and_goes_again(
     assert told.status_code == 200, told.text
     assert told.json()["generation"] == before + 1
     assert "sums" in told.json()["skills"]
-    assert "warning" in told.json()  # vLLM's two fields alone: nothing to teach the gate
+    # vLLM's two fields alone: nothing to teach the gate
+    assert [warning["code"] for warning in told.json()["warnings"]] == ["no_examples"]
     assert text(http.post(CHAT, json=chat(SUM, "sums"))) == wanted
     assert http.get("/v1/models/sums").json()["parent"] == "base"
     assert "sums" in http.post("/v1/route", json={"prompt": SUM}).json()["scores"]
@@ -124,6 +130,42 @@ def test_a_damaged_adapter_is_refused_and_the_library_stays_as_it_is(
     assert code(http.post(LOAD, json=body)) == (400, "invalid_adapter")
     assert Library.open(place / "library").generation == before
     assert code(http.post(CHAT, json=chat(SUM, "broken"))) == (404, "model_not_found")
+
+
+def test_an_adapter_that_names_another_base_is_told_of_as_add_does(http: httpx.Client) -> None:
+    body = {"lora_name": "other", "lora_path": "other", "examples": ["Add 3 and 4"]}
+    told = http.post(LOAD, json=body)
+    assert told.status_code == 200, told.text
+    (warning,) = told.json()["warnings"]
+    assert warning["code"] == "other_base"
+    assert "'somebody/another-model'" in warning["message"]
+    assert http.post(UNLOAD, json={"lora_name": "other"}).status_code == 200
+
+
+def test_an_unloaded_skill_leaves_the_gate_of_the_others_as_it_was(
+    http: httpx.Client, place: Path
+) -> None:
+    def scores() -> dict[str, float]:
+        return dict(http.post("/v1/route", json={"prompt": SUM}).json()["scores"])
+
+    body = {"lora_name": "brief", "lora_path": "plain", "examples": ["Turn left at the mill"]}
+    assert http.post(LOAD, json=body).status_code == 200
+    before = scores()
+    network = Library.open(place / "library").gate()
+    assert http.post(UNLOAD, json={"lora_name": "brief"}).status_code == 200
+    after = scores()
+    kept = Library.open(place / "library").gate()
+    assert set(before) - set(after) == {"brief"}
+    assert network is not None
+    assert kept is not None
+    hidden = [name for name in kept[0] if name.startswith("network.whole")]
+    assert hidden
+    for name in hidden:  # nothing was fitted anew
+        assert kept[0][name].equal(network[0][name])
+    left = sum(value for name, value in before.items() if name != "brief")
+    if network[1]["temperature"] == kept[1]["temperature"]:
+        for name, value in after.items():
+            assert value == pytest.approx(before[name] / left, abs=1e-4)
 
 
 def test_an_expert_is_listed_as_one(http: httpx.Client) -> None:

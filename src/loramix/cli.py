@@ -173,7 +173,7 @@ def remove(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Take a skill out of the library and refit the gate; or take a named mix out."""
+    """Take a skill out of the library and of its gate; or take a named mix out."""
     from loramix.commands import library as work
 
     console.report(

@@ -82,8 +82,24 @@ def serve(
         float, typer.Option(help="Seconds in which a stopped server finishes its answers.")
     ] = 30.0,
     log_prompts: Annotated[
-        bool, typer.Option("--log-prompts", help="Write prompts and answers into the log.")
+        bool,
+        typer.Option("--log-prompts", help="Write prompts and answers into the log and traces."),
     ] = False,
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel",
+            help="Trace requests with OpenTelemetry, as the variables OTEL_* say; needs "
+            "loramix[otel].",
+        ),
+    ] = False,
+    otlp_traces_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The same, to this collector, such as http://localhost:4318/v1/traces.",
+        ),
+    ] = None,
 ) -> None:
     """Serve the library over HTTP, as OpenAI's interface; Ctrl-C ends it."""
     from loramix.serve.run import run
@@ -117,5 +133,7 @@ def serve(
             deadline=deadline,
             grace=grace,
             log_prompts=log_prompts,
+            otel=otel,
+            otlp_traces_endpoint=otlp_traces_endpoint,
         )
     )

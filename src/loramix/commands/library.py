@@ -79,7 +79,7 @@ def add(
 
 
 def remove(name: str, *, library: Path | None = None, device: str = "auto") -> dict[str, Any]:
-    """Takes a skill out and refits the gate from the memory of the others; or takes a mix out.
+    """Takes a skill out of the library and of its gate; or takes a mix out.
 
     The files of the skill are not needed, so that a damaged one can be taken out.
 

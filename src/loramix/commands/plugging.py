@@ -1,4 +1,4 @@
-"""An adapter goes into a library as a skill, or a skill out of it, and the gate is refitted."""
+"""An adapter goes into a library as a skill, or a skill out of it, and the gate follows."""
 
 from __future__ import annotations
 
@@ -39,10 +39,12 @@ class Plugged(NamedTuple):
         gate: the new gate.
         similar: the skills that the new one is so much like that one could do for both; see
             `loramix.similar.find_similar`.
+        other_base: what is to be said where the adapter names another base; else None.
     """
 
     gate: LearnedGate
     similar: list[dict[str, Any]]
+    other_base: str | None
 
 
 def plug(
@@ -81,7 +83,9 @@ def plug(
 
     card = foreign_card(adapter, target)
     lora = read_adapter(adapter, base)
-    _tell_of_another_base(lora, target)
+    other_base = _another_base(lora, target)
+    if other_base is not None:
+        log.warning("%s", other_base)
     with target.edit() as txn:
         _check_generation(target, expected)
         target.check_free(validate_name(name), replace=replace)
@@ -103,16 +107,16 @@ def plug(
         alike = _similar(target, base, gate, name, prompts, lora)
         txn.add(name, lora, card, gate.memories[name], replace=replace)
         txn.set_gate(*gate.state(policy))
-    return Plugged(gate, alike)
+    return Plugged(gate, alike, other_base)
 
 
 def unplug(
     target: Library, base: Base | None, name: str, *, expected: int | None = None
 ) -> LearnedGate | None:
-    """Takes a skill out of a library, and refits the gate.
+    """Takes a skill out of a library, and out of its gate.
 
     Args:
-        base: the library's; None where no gate is left to refit.
+        base: the library's; None where no gate is left.
         expected: the generation that the library is to have before; None is any.
 
     Returns:
@@ -130,7 +134,9 @@ def unplug(
             from loramix.gate import make_policy, read_gate, same_kind
 
             old = read_gate(target, base)
-            gate = old.refit(txn.memories())
+            memories = txn.memories()
+            known = set(memories) <= set(old.skills)
+            gate = old.kept(memories) if known else old.refit(memories)
             txn.set_gate(*gate.state(same_kind(make_policy(target), gate.policy)))
     return gate
 
@@ -177,16 +183,18 @@ def _check_generation(library: Library, expected: int | None) -> None:
         )
 
 
-def _tell_of_another_base(adapter: Adapter, library: Library) -> None:
-    """PEFT keeps a name only, and one base has many names, so a difference is no error."""
+def _another_base(adapter: Adapter, library: Library) -> str | None:
+    """What is to be said of an adapter that names another base; None where it does not.
+
+    PEFT keeps a name only, and one base has many names, so a difference is no error.
+    """
     named = adapter.config.get("base_model_name_or_path")
     if named and Path(named).name.lower() != Path(library.base_id).name.lower():
-        log.warning(
-            "the adapter names its base %r and the library %r; its shapes fit, "
-            "but if these are two models it will answer badly",
-            named,
-            library.base_id,
+        return (
+            f"the adapter names its base {named!r} and the library {library.base_id!r}; its shapes "
+            "fit, but if these are two models it will answer badly"
         )
+    return None
 
 
 def _similar(

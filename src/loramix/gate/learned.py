@@ -127,6 +127,45 @@ class LearnedGate(Router):
         Raises:
             DataError: there is no skill, or features of another width.
         """
+        new = self._for(memories)
+        new.words = self.words.replaced(new.skills, prompts or {})
+        new.none = self.none if none is None else none
+        if several:
+            texts = [example.prompt for example in several][: self.memory]
+            shares = targets_of(several, new.skills)[: self.memory]
+            more = Rows(self.extractor.features(texts).half(), shares)
+            new.several = join([new.several, more])
+        new.corrected = new.corrected if corrected is None else corrected
+        groups = [*new._singles(new.memories), new.several]
+        taught = join([group.take(~held_out(group)) for group in groups])
+        new._learn(
+            join([taught, repeated(new.corrected, len(taught.features))]),
+            join([group.take(held_out(group)) for group in groups]),
+            start=self,
+        )
+        return new
+
+    def kept(self, memories: Mapping[str, Tensor]) -> LearnedGate:
+        """A gate for some of this gate's skills; this gate stays as it is.
+
+        The network loses the columns of the others, and nothing else of it changes: the softmax
+        shares among those that are left. Temperature and thresholds are fitted anew.
+
+        Args:
+            memories: skill → features [N, F] of its prompts, in the order of the columns.
+
+        Raises:
+            DataError: there is no skill, or features of another width.
+        """
+        new = self._for(memories)
+        new.network = GateNetwork(self.extractor.layout, len(new.skills) + 1).eval()
+        _carry_over(self, new.network, new.skills)
+        groups = [*new._singles(new.memories), new.several]
+        new._calibrate(join([group.take(held_out(group)) for group in groups]))
+        return new
+
+    def _for(self, memories: Mapping[str, Tensor]) -> LearnedGate:
+        """A gate for the skills of `memories`, with all that this one remembers and no network."""
         check_memories(memories, self.extractor.width)
         new = LearnedGate(
             self.extractor,
@@ -135,25 +174,10 @@ class LearnedGate(Router):
             memory=self.memory,
             temperature=self.fixed_temperature,
         )
-        new.words = self.words.replaced(new.skills, prompts or {})
+        new.words = self.words.replaced(new.skills, {})
         new.memories = {name: kept.half() for name, kept in memories.items()}
-        new.none = self.none if none is None else none
+        new.none, new.corrected = self.none, self.corrected.with_columns(self.skills, new.skills)
         new.several = self.several.with_columns(self.skills, new.skills)
-        if several:
-            texts = [example.prompt for example in several][: self.memory]
-            shares = targets_of(several, new.skills)[: self.memory]
-            more = Rows(self.extractor.features(texts).half(), shares)
-            new.several = join([new.several, more])
-        if corrected is None:
-            corrected = self.corrected.with_columns(self.skills, new.skills)
-        new.corrected = corrected
-        groups = [*new._singles(new.memories), new.several]
-        taught = join([group.take(~held_out(group)) for group in groups])
-        new._learn(
-            join([taught, repeated(corrected, len(taught.features))]),
-            join([group.take(held_out(group)) for group in groups]),
-            start=self,
-        )
         return new
 
     def held_out(self, memories: Mapping[str, Tensor]) -> Rows:
@@ -183,7 +207,11 @@ class LearnedGate(Router):
             network.set_scaling(train.features)
         fit_network(network, train.features, train.targets, seed=self.seed)
         self.network = network
-        logits = logits_of(network, held.features)
+        self._calibrate(held)
+
+    def _calibrate(self, held: Rows) -> None:
+        """Temperature, thresholds and accuracy, from rows that the network was not fitted on."""
+        logits = logits_of(self._network(), held.features)
         fitted = self.fixed_temperature or fit_temperature(logits, held.targets)
         self.temperature = fitted
         scores = (logits / fitted).softmax(1)

@@ -39,6 +39,7 @@ router = APIRouter(route_class=JsonRoute)
 T = TypeVar("T")
 
 WAIT_SECONDS = 30.0
+_NO_EXAMPLES = "No example prompts were given, so the gate will hardly choose it. Send 'examples'."
 
 
 @router.post("/v1/load_lora_adapter")
@@ -96,10 +97,14 @@ def _load(serving: Serving, body: LoadBody) -> dict[str, Any]:
     told["gate"] = {"accuracy": accuracy if accuracy == accuracy else None}
     told["similar"] = plugged.similar
     told["examples"] = len(given)
-    if not given:
-        told["warning"] = (
-            "No example prompts were given, so the gate will hardly choose it. Send 'examples'."
+    told["warnings"] = [
+        {"code": code, "message": message}
+        for code, message in (
+            ("other_base", plugged.other_base),
+            ("no_examples", None if given else _NO_EXAMPLES),
         )
+        if message is not None
+    ]
     return told
 
 
@@ -118,7 +123,7 @@ def _unload(serving: Serving, body: UnloadBody) -> dict[str, Any]:
     if name in target.mixes or name not in {*target.skills, *serving.library.skills}:
         raise ApiError(404, "model_not_found", f"There is no skill {name!r}.", param="lora_name")
     expected = body.expected_generation
-    _apart(serving, lambda base: unplug(target, base, name, expected=expected))
+    unplug(target, _own_tokenizer(serving.base), name, expected=expected)  # runs no layer
     serving.refresh()
     return _told(serving, f"Success: LoRA adapter '{name}' removed successfully.")
 
@@ -146,13 +151,17 @@ def _change(serving: Serving, work: Callable[[], T]) -> T:
 def _apart(serving: Serving, work: Callable[[Base], T]) -> T:
     """Do what refits the gate, beside the engine where that can be.
 
-    The tokenizer is a copy, since the engine goes on using the other one. A gate that reads
-    layers of the base puts hooks on them, which no step may meet.
+    A gate that reads layers of the base puts hooks on them, which no step may meet.
     """
     base = serving.base
     if serving.gate_reads_layers:
         return serving.engine.between(lambda: work(base)).result()
-    return work(dataclasses.replace(base, tokenizer=copy.deepcopy(base.tokenizer)))
+    return work(_own_tokenizer(base))
+
+
+def _own_tokenizer(base: Base) -> Base:
+    """The base with a copy of its tokenizer, since the engine goes on using the other one."""
+    return dataclasses.replace(base, tokenizer=copy.deepcopy(base.tokenizer))
 
 
 def _told(serving: Serving, message: str) -> dict[str, Any]:

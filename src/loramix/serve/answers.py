@@ -15,7 +15,7 @@ from typing import Any
 from loramix.engine import Completion, Piece, Submission
 from loramix.mix import Mix
 from loramix.serve.bodies import Asking, ChatBody
-from loramix.serve.logprobs import Token, chat_logprobs, completion_logprobs
+from loramix.serve.logprobs import Shown, Spelled, chat_logprobs, completion_logprobs
 from loramix.serve.serving import Serving, new_id
 
 DONE = b"data: [DONE]\n\n"
@@ -41,7 +41,7 @@ class Answer:
         self.id = new_id("chatcmpl" if self.chat else "cmpl")
         self.created = int(time.time())
         self.begun = [False] * self.submission.request.n
-        self.written = [0] * self.submission.request.n
+        self._shown = [Shown(self.serving.base) for _ in self.begun]
         self.tokens = 0
         self.texts = [""] * self.submission.request.n if self.serving.settings.log_prompts else None
         self.reasons: list[str | None] = [None] * self.submission.request.n
@@ -101,9 +101,10 @@ class Answer:
             else:
                 choice["text"] = completion.text
             reports = completion.logprobs or ()
-            choice["logprobs"] = self._logprobs(
-                list(zip(completion.token_ids, reports, strict=False)), 0
-            )
+            shown = Shown(self.serving.base)
+            for token in zip(completion.token_ids, reports, strict=False):
+                shown.add(token)
+            choice["logprobs"] = self._logprobs(shown.give(completion.text, last=True))
             choice["finish_reason"] = completion.finish_reason
             choices.append(choice)
         return {
@@ -163,14 +164,16 @@ class Answer:
         """One event for one choice; empty where there is nothing to tell yet."""
         text = "".join(piece.text for piece in pieces)
         begins = not self.begun[row]
-        if not text and not begins and reason is None and self.body.alternatives is None:
-            return ""
+        tokens: list[Spelled] = []
         logprobs = ""
         if self.body.alternatives is not None:
-            tokens = [(piece.token_id, piece.logprobs) for piece in pieces]
-            logprobs = f',"logprobs":{json.dumps(self._logprobs(tokens, self.written[row]))}'
+            for piece in pieces:
+                self._shown[row].add((piece.token_id, piece.logprobs))
+            tokens = self._shown[row].give(text, last=reason is not None)
+            logprobs = f',"logprobs":{json.dumps(self._logprobs(tokens) if tokens else None)}'
+        if not text and not tokens and not begins and reason is None:
+            return ""
         self.begun[row] = True
-        self.written[row] += len(text)
         self.reasons[row] = reason
         if self.texts is not None:
             self.texts[row] += text
@@ -186,9 +189,8 @@ class Answer:
             f"{report}{self._tail}"
         )
 
-    def _logprobs(self, tokens: Sequence[Token], start: int) -> dict[str, Any] | None:
+    def _logprobs(self, tokens: Sequence[Spelled]) -> dict[str, Any] | None:
         if self.body.alternatives is None:
             return None
-        if self.chat:
-            return chat_logprobs(tokens, self.serving.base)
-        return completion_logprobs(tokens, self.serving.base, start)
+        make = chat_logprobs if self.chat else completion_logprobs
+        return make(tokens, self.serving.base)

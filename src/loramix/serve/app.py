@@ -24,6 +24,7 @@ from loramix.serve.observe import Observer, note_of
 from loramix.serve.reading import invalid, refused
 from loramix.serve.serving import Serving
 from loramix.serve.settings import ServeSettings
+from loramix.serve.tracing import Tracing
 
 _HEADERS = ["x-loramix-mix", "x-request-id", "retry-after"]
 
@@ -41,6 +42,7 @@ def create_app(settings: ServeSettings | None = None, base: Base | None = None) 
         LoramixError: the library or the base cannot be used.
     """
     settings = settings or ServeSettings()
+    tracing = Tracing(settings) if settings.traced else None
     serving = Serving(settings, base).start()
     metrics = Metrics(serving)
     app = FastAPI(
@@ -53,7 +55,7 @@ def create_app(settings: ServeSettings | None = None, base: Base | None = None) 
     )
     app.state.serving, app.state.metrics = serving, metrics
     app.state.settings, app.state.engine = settings, serving.engine
-    app.state.library = serving.library
+    app.state.library, app.state.tracing = serving.library, tracing
     for part in (openai, skills, adapters, health, page):
         app.include_router(part.router)
     for kind in (ApiError, LoramixError, RequestValidationError, HTTPException):
@@ -67,7 +69,7 @@ def create_app(settings: ServeSettings | None = None, base: Base | None = None) 
             allow_headers=["authorization", "content-type", "x-request-id"],
             expose_headers=_HEADERS,
         )
-    app.add_middleware(Observer, serving=serving, metrics=metrics)
+    app.add_middleware(Observer, serving=serving, metrics=metrics, tracing=tracing)
     return app
 
 
@@ -80,6 +82,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         watch.cancel()
         await asyncio.to_thread(serving.close)
+        if app.state.tracing is not None:
+            await asyncio.to_thread(app.state.tracing.close)
 
 
 async def _told(request: Request, error: Any) -> Response:

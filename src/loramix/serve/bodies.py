@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from loramix.sampling import Sampling
-from loramix.serve.fields import CHAT, COMPLETION, MESSAGE, Neutral, without
+from loramix.serve.fields import CHAT, COMPLETION, MESSAGE, PART, Neutral, without
 from loramix.serve.settings import RouteBy
 
 TOP_LOGPROBS = 20
@@ -34,6 +34,7 @@ class Body(BaseModel):
 class TextPart(Body):
     """A part of a message."""
 
+    unsupported = PART
     type: Literal["text"]
     text: str
 
@@ -75,10 +76,12 @@ class Mixing(Body):
 
     Attributes:
         router, policy: instead of the server's; where the mix is `auto`.
+        deadline: seconds, at most the server's.
     """
 
     router: Name | None = None
     policy: Name | None = None
+    deadline: Annotated[float, Field(gt=0)] | None = None
 
 
 class Asking(Mixing):
@@ -87,7 +90,6 @@ class Asking(Mixing):
     Attributes:
         model: `auto`, `base`, a skill, an expert, a saved mix, or a recipe.
         mix: weights or a recipe, beside the model `auto`.
-        deadline: seconds, at most the server's.
         user: goes into the log and nowhere else.
     """
 
@@ -107,7 +109,6 @@ class Asking(Mixing):
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    deadline: Annotated[float, Field(gt=0)] | None = None
     user: Annotated[str, Field(max_length=256)] | None = None
 
     @model_validator(mode="after")
@@ -117,6 +118,14 @@ class Asking(Mixing):
                 "needs_stream", "'stream_options' is for streams: set 'stream' to true."
             )
         return self
+
+    asks: ClassVar[str] = "prompt"
+    """The field with what is asked."""
+
+    @property
+    def limit(self) -> tuple[str, int] | None:
+        """The field that bounds the answer's tokens, and how many; None where none does."""
+        return None if self.max_tokens is None else ("max_tokens", self.max_tokens)
 
     @property
     def include_usage(self) -> bool:
@@ -155,6 +164,7 @@ class ChatBody(Asking):
     """
 
     unsupported = CHAT
+    asks = "messages"
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
@@ -173,6 +183,12 @@ class ChatBody(Asking):
                 "two_limits", "'max_tokens' and 'max_completion_tokens' differ: give one of them."
             )
         return self
+
+    @property
+    def limit(self) -> tuple[str, int] | None:
+        if self.max_completion_tokens is None:
+            return super().limit
+        return "max_completion_tokens", self.max_completion_tokens
 
     @property
     def alternatives(self) -> int | None:

@@ -48,6 +48,9 @@ COMPLETION: dict[str, tuple[str, Neutral]] = {
     "echo": ("the prompt is not repeated", (False,)),
     "suffix": ("nothing can be inserted between two texts", ("",)),
 }
+PART: dict[str, tuple[str, Neutral]] = dict.fromkeys(
+    ("image_url", "input_audio", "video_url", "file"), (_MEDIA, ())
+)
 MESSAGE: dict[str, tuple[str, Neutral]] = {
     "name": ("chat templates do not show names", ()),
     "tool_calls": (_TOOLS, ([],)),

@@ -51,6 +51,7 @@ def set_up() -> None:
     for name, level in (
         (LOG.name, logging.INFO),
         ("uvicorn", logging.WARNING),
+        ("opentelemetry", logging.WARNING),
         ("loramix", logging.WARNING),
     ):
         logger = logging.getLogger(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import re
@@ -17,10 +18,12 @@ from loramix.serve.logs import log
 from loramix.serve.serving import Serving, new_id
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from loramix.serve.answers import Answer
     from loramix.serve.metrics import Metrics
+    from loramix.serve.tracing import Tracing
 
 NOTE = "loramix"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -41,6 +44,7 @@ class Note:
         answer: once there is one.
         error: what the client read, where something went wrong.
         cause: what was raised, where that was a fault of ours.
+        span: where requests are traced.
     """
 
     serving: Serving
@@ -52,6 +56,7 @@ class Note:
     answer: Answer | None = None
     error: ApiError | None = None
     cause: Exception | None = None
+    span: Span | None = None
 
     def failed(self, error: Exception) -> ApiError:
         """What the client reads of an error; it is kept for the log."""
@@ -64,8 +69,10 @@ class Note:
 class Observer:
     """The outermost layer: ids, figures, log lines, and the last word on exceptions."""
 
-    def __init__(self, app: ASGIApp, serving: Serving, metrics: Metrics) -> None:
-        self._app, self._serving, self._metrics = app, serving, metrics
+    def __init__(
+        self, app: ASGIApp, serving: Serving, metrics: Metrics, tracing: Tracing | None
+    ) -> None:
+        self._app, self._serving, self._metrics, self._tracing = app, serving, metrics, tracing
         self._refused, self._told = 0, 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +83,10 @@ class Observer:
         note = Note(self._serving, asked if _ID.fullmatch(asked) else new_id("req"))
         scope[NOTE] = note
         begun, status = time.monotonic(), 0
+        within: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if self._tracing is not None and scope["path"] not in _QUIET:
+            note.span = self._tracing.begin(scope)
+            within = self._tracing.within(note.span)
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -88,7 +99,8 @@ class Observer:
 
         self._metrics.in_flight.inc()
         try:
-            await self._app(scope, receive, sending)
+            with within:
+                await self._app(scope, receive, sending)
         except Exception as error:
             told = note.failed(error)
             if not status:
@@ -98,13 +110,18 @@ class Observer:
             self._end(scope, note, status, time.monotonic() - begun)
 
     def _end(self, scope: Scope, note: Note, status: int, seconds: float) -> None:
-        route = scope.get("route")
-        endpoint = str(getattr(route, "path", "other"))
+        route = getattr(scope.get("route"), "path", None)
+        endpoint = str(route or "other")
         metrics, answer = self._metrics, note.answer
         metrics.requests.labels(endpoint, str(status)).inc()
         metrics.seconds.labels(endpoint).observe(seconds)
+        trace = None
+        if self._tracing is not None and note.span is not None:
+            trace = self._tracing.trace_id(note.span)
+            self._tracing.end(note.span, note, scope["method"], route, status)
         fields: dict[str, Any] = {
             "id": note.id,
+            "trace": trace,
             "method": scope["method"],
             "path": scope["path"][:200],
             "status": status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,9 +16,10 @@ from loramix.serve.answers import Answer
 from loramix.serve.bodies import Asking, ChatBody, CompletionBody
 from loramix.serve.events import Departure, EventStream
 from loramix.serve.faults import ApiError
+from loramix.serve.mixes import AUTO, mix_of
 from loramix.serve.observe import note_of
 from loramix.serve.reading import JsonRoute
-from loramix.serve.serving import AUTO, Serving
+from loramix.serve.serving import Serving, check_asks
 from loramix.serve.skills import models
 
 router = APIRouter(route_class=JsonRoute)
@@ -30,20 +32,18 @@ LEFT = 499
 async def chat_completions(request: Request, body: ChatBody) -> Response:
     """Answer a conversation."""
     serving = serving_of(request)
+    check_asks(body.messages)
     for place, message in enumerate(body.messages):
         serving.check_text(message.text, f"messages[{place}].content")
     prompt = [message.turn() for message in body.messages]
-    tokens = body.max_completion_tokens or body.max_tokens
-    return await _answer(
-        request, body, prompt, serving.read_of(body.messages, body.route_by), tokens
-    )
+    return await _answer(request, body, prompt, serving.read_of(body.messages, body.route_by))
 
 
 @router.post("/v1/completions")
 async def completions(request: Request, body: CompletionBody) -> Response:
     """Answer a prompt."""
     serving_of(request).check_text(body.text, "prompt")
-    return await _answer(request, body, body.text, body.text, body.max_tokens)
+    return await _answer(request, body, body.text, body.text)
 
 
 @router.get("/v1/models")
@@ -72,7 +72,6 @@ async def _answer(
     body: Asking,
     prompt: str | list[dict[str, str]],
     read: Prompt,
-    tokens: int | None,
 ) -> Response:
     """Submit a request, and send its answer as it was asked for."""
     serving, note = serving_of(request), note_of(request)
@@ -81,30 +80,27 @@ async def _answer(
     note.model, note.user = body.model, body.user
     if settings.log_prompts:
         note.prompt = prompt
-    tokens = tokens or settings.max_tokens
+    end = time.monotonic() + serving.deadline_of(body)
+    limit, tokens = body.limit or ("max_tokens", None)
     n = body.n or 1
-    if n > settings.max_n or tokens > settings.max_tokens:
-        name, given, most = (
-            ("n", n, settings.max_n)
-            if n > settings.max_n
-            else ("max_tokens", tokens, settings.max_tokens)
-        )
-        raise ApiError(
-            400,
-            "too_large",
-            f"{name} is {given}, and this server allows at most {most}.",
-            param=name,
-        )
-    mix, routing = serving.mix_of(body), None
+    for name, given, most in (("n", n, settings.max_n), (limit, tokens, settings.max_tokens)):
+        if given is not None and given > most:
+            raise ApiError(
+                400,
+                "too_large",
+                f"{name} is {given}, and this server allows at most {most}.",
+                param=name,
+            )
+    mix, routing = mix_of(serving, body), None
     if mix is None and (body.router or body.policy):
-        routing = (await serving.route(read, body.router, body.policy)).routing
+        routing = (await serving.route(read, body.router, body.policy, end)).routing
         mix = routing.mix
     asked = Asked(
         prompt,
         AUTO if mix is None else mix,
-        body.sampling(tokens),
+        body.sampling(tokens or settings.max_tokens),
         n=n,
-        deadline=min(body.deadline or settings.deadline, settings.deadline),
+        deadline=max(0.001, end - time.monotonic()),
         read=read,
     )
     submission = await serving.engine.asubmit(asked)
@@ -117,6 +113,18 @@ async def _answer(
                 "context_length_exceeded",
                 f"The prompt has {len(submission.prompt_ids)} tokens, and this server allows at "
                 f"most {room}.",
+                param=body.asks,
+            )
+        context, asked_of = serving.base.max_length, len(submission.prompt_ids)
+        if tokens is not None and asked_of + tokens > context:
+            raise ApiError(
+                400,
+                "context_length_exceeded",
+                f"The context has {context} tokens, and {asked_of + tokens} were asked for: "
+                f"{asked_of} of the prompt and {tokens} of the answer. Shorten the prompt, or "
+                f"lower '{limit}' to {context - asked_of}; without it, the answer may have all "
+                "that the context has left.",
+                param=limit,
             )
         if routing is not None:
             submission.routing = routing

@@ -9,13 +9,13 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loramix.base import Base, Prompt, load_base
 from loramix.engine import Engine, Limits
-from loramix.errors import LoramixError, RecipeError
+from loramix.errors import DeadlineError, LoramixError
 from loramix.gate import (
     Router,
     TurnRouting,
@@ -28,8 +28,7 @@ from loramix.gate import (
 )
 from loramix.lean import lean_imports
 from loramix.manifest import MANIFEST
-from loramix.mix import Mix, check_skills
-from loramix.serve.bodies import Asking, Message
+from loramix.serve.bodies import Message, Mixing
 from loramix.serve.faults import ApiError, api_error
 from loramix.serve.logs import log
 from loramix.serve.pace import Pace
@@ -39,7 +38,8 @@ from loramix.serve.settings import RouteBy, ServeSettings
 if TYPE_CHECKING:
     import torch
 
-AUTO = "auto"
+T = TypeVar("T")
+
 GATE = "gate"
 FIXED = "fixed:"
 TURN = 16
@@ -200,50 +200,12 @@ class Serving:
         hidden = {**(hide or {}), str(self.library.path): "LIBRARY"}
         return api_error(error, param=param, hide=hidden)
 
-    # ── mixes ────────────────────────────────────────────────────────────────────────────────
+    # ── routing ──────────────────────────────────────────────────────────────────────────────
 
-    def mix_of(self, body: Asking) -> Mix | None:
-        """The mix that a request names; None where a router is to choose it.
-
-        Raises:
-            ApiError: there is no such model or skill, or the fields contradict each other.
-        """
-        model = body.model.strip()
-        try:
-            mix = self._parse(model)
-        except RecipeError as error:
-            # what has weights is a recipe that is wrong, and anything else a name that nobody has
-            status, kind = (400, "invalid_mix") if "=" in model else (404, "model_not_found")
-            raise ApiError(status, kind, str(error), param="model") from error
-        except LoramixError as error:
-            raise self.error(error, "model") from error
-        if body.mix is not None:
-            named = mix
-            try:
-                mix = self._parse(body.mix)
-            except LoramixError as error:
-                told = self.error(error, "mix")
-                raise ApiError(400, "invalid_mix", told.message, param="mix") from error
-            if model != AUTO and named != mix:
-                raise ApiError(
-                    400,
-                    "invalid_mix",
-                    f"The model {model[:64]!r} and the mix contradict each other. Leave one of "
-                    "them out: with a mix the model is 'auto'.",
-                    param="mix",
-                )
-        unused = [name for name in ("router", "policy") if getattr(body, name) is not None]
-        if mix is not None and unused:
-            raise ApiError(
-                400,
-                "invalid_value",
-                f"The mix is named, so that there is nothing to decide for a {unused[0]}. Leave "
-                f"out '{unused[0]}', or ask for the model 'auto'.",
-                param=unused[0],
-            )
-        if mix is None:
-            self.check_gate(body.router)
-        return mix
+    @property
+    def router_name(self) -> str:
+        """The router where a request names none."""
+        return self.settings.router or GATE
 
     def check_gate(self, router: str | None) -> None:
         """Raises ApiError where a router is to decide and the library has no gate.
@@ -258,23 +220,6 @@ class Serving:
                 "recipe as the model.",
             )
 
-    def _parse(self, asked: str | dict[str, float]) -> Mix | None:
-        if isinstance(asked, dict):
-            mix = Mix.of(asked)
-        elif asked.strip() == AUTO:
-            return None
-        else:
-            mix = Mix.parse(asked, self.library.mixes)
-        check_skills(mix, self.library.skills, self.library.mixes)
-        return mix
-
-    # ── routing ──────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def router_name(self) -> str:
-        """The router where a request names none."""
-        return self.settings.router or GATE
-
     def read_of(self, messages: Sequence[Message], how: RouteBy | None) -> Prompt:
         """What a router reads of a conversation: a text, or all of it for the last message."""
         how = how or self.settings.route_by
@@ -286,10 +231,20 @@ class Serving:
             return "\n".join(said)
         return said[0]
 
-    async def route(self, read: Prompt, router: str | None, policy: str | None) -> TurnRouting:
+    def deadline_of(self, body: Mixing) -> float:
+        """Seconds that a request may take: what it says, and at most the server's."""
+        return min(body.deadline or self.settings.deadline, self.settings.deadline)
+
+    async def route(
+        self, read: Prompt, router: str | None, policy: str | None, end: float
+    ) -> TurnRouting:
         """Route one text, or the last message of a conversation.
 
+        Args:
+            end: when it is to be done, by `time.monotonic`.
+
         Raises:
+            DeadlineError: it took longer.
             LoramixError: there is no such router or policy, or the text is empty.
         """
 
@@ -298,16 +253,28 @@ class Serving:
             chosen = make_policy(self.library, policy or self.settings.policy)
             return route_prompts(made, [read], chosen)[0]
 
-        return await asyncio.wrap_future(self.engine.between(work))
+        return await in_time(asyncio.wrap_future(self.engine.between(work)), end)
 
-    async def why(self, text: str, router: str | None) -> Why:
-        """What carried the decision; the streams go on between the parts of the work."""
-        made = await asyncio.wrap_future(
-            self.engine.between(lambda: self._router(router or self.router_name))
-        )
-        examples = {name: skill.card.examples for name, skill in self.library.skills.items()}
-        async with self._explaining:
-            return await asyncio.to_thread(why, self._in_turns(made), text, examples=examples)
+    async def why(self, text: str, router: str | None, end: float) -> Why:
+        """What carried the decision; the streams go on between the parts of the work.
+
+        Args:
+            end: when it is to be done, by `time.monotonic`.
+
+        Raises:
+            DeadlineError: it took longer.
+        """
+
+        async def explained() -> Why:
+            made = await asyncio.wrap_future(
+                self.engine.between(lambda: self._router(router or self.router_name))
+            )
+            examples = {name: skill.card.examples for name, skill in self.library.skills.items()}
+            async with self._explaining:
+                turned = self._in_turns(made, end)
+                return await asyncio.to_thread(why, turned, text, examples=examples)
+
+        return await in_time(explained(), end)
 
     def _router(self, name: str) -> Router:
         """A router by name; between two steps only."""
@@ -319,8 +286,8 @@ class Serving:
             self._routers[name] = made
         return self._routers[name]
 
-    def _in_turns(self, router: Router) -> Router:
-        """The same router, which lets the streams go on after every few prompts."""
+    def _in_turns(self, router: Router, end: float) -> Router:
+        """The same router, which lets the streams go on after every few prompts until `end`."""
         import torch
 
         turned = copy.copy(router)
@@ -330,6 +297,8 @@ class Serving:
                 continue
 
             def score(some: Sequence[str], whole: Any = whole) -> torch.Tensor:
+                if time.monotonic() > end:  # nobody waits for this thread any more
+                    raise _late()
                 return self.engine.between(lambda: whole(some)).result()  # type: ignore[no-any-return]
 
             def part(prompts: Sequence[str], score: Any = score) -> torch.Tensor:
@@ -364,6 +333,32 @@ class Serving:
                 "Leave it out, or write it with a space inside.",
                 param=param,
             )
+
+
+def check_asks(messages: Sequence[Message]) -> None:
+    """Raises ApiError for a conversation in which the user says nothing."""
+    if not any(message.role == "user" for message in messages):
+        raise ApiError(
+            400,
+            "invalid_prompt",
+            "The conversation has no message of the user, so that there is nothing to answer. "
+            "Add one with the role 'user'.",
+            param="messages",
+        )
+
+
+async def in_time(work: Awaitable[T], end: float) -> T:
+    """What `work` gives; raises DeadlineError where it is not done at `end` (`time.monotonic`)."""
+    try:
+        return await asyncio.wait_for(work, end - time.monotonic())
+    except asyncio.TimeoutError:
+        raise _late() from None
+
+
+def _late() -> DeadlineError:
+    return DeadlineError(
+        "The request's time is over.", hint="allow more time, or ask again when less is going on"
+    )
 
 
 def new_id(prefix: str) -> str:

@@ -45,7 +45,10 @@ class ServeSettings:
         max_resident: skills in memory.
         deadline: seconds that a request may take, waiting included.
         grace: seconds in which a server that is stopped finishes its answers.
-        log_prompts: write prompts and answers into the log.
+        log_prompts: write prompts and answers into the log, and into traces.
+        otel: trace requests with OpenTelemetry; its variables `OTEL_*` say where to and how.
+        otlp_traces_endpoint: where to; the same as `otel` and the variable
+            `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.
 
     Raises:
         UsageError: a value is out of its range, or the server would be open to everybody.
@@ -77,6 +80,8 @@ class ServeSettings:
     deadline: float = 120.0
     grace: float = 30.0
     log_prompts: bool = False
+    otel: bool = False
+    otlp_traces_endpoint: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -108,12 +113,24 @@ class ServeSettings:
                 hint=f"did you mean {near!r}?" if near else "name one of them",
             )
         self._check_keys()
+        endpoint = self.otlp_traces_endpoint
+        if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+            raise UsageError(
+                "Traces cannot be sent there.",
+                given=f"--otlp-traces-endpoint {endpoint}",
+                expected="a URL of OTLP over HTTP, such as http://localhost:4318/v1/traces",
+            )
         if self.lora_dir is not None and not self.allow_runtime_lora:
             raise UsageError(
                 "A folder of adapters is given, and none may be loaded from it.",
                 given=f"--lora-dir {self.lora_dir}",
                 hint="pass --allow-runtime-lora too, or leave the folder out",
             )
+
+    @property
+    def traced(self) -> bool:
+        """Whether requests are traced."""
+        return self.otel or self.otlp_traces_endpoint is not None
 
     def _check_keys(self) -> None:
         for key in self.api_keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -10,8 +11,9 @@ from fastapi import APIRouter, Request
 from loramix.library import Skill
 from loramix.serve.bodies import RouteBody
 from loramix.serve.faults import ApiError
+from loramix.serve.mixes import AUTO
 from loramix.serve.reading import JsonRoute
-from loramix.serve.serving import AUTO, Serving
+from loramix.serve.serving import Serving, check_asks
 
 router = APIRouter(route_class=JsonRoute)
 
@@ -41,7 +43,9 @@ async def route(request: Request, body: RouteBody) -> dict[str, Any]:
     """The scores of a prompt and the mix that they give; nothing is generated."""
     serving: Serving = request.app.state.serving
     serving.check_open()
+    end = time.monotonic() + serving.deadline_of(body)
     if body.messages is not None:
+        check_asks(body.messages)
         for place, message in enumerate(body.messages):
             serving.check_text(message.text, f"messages[{place}].content")
         read = serving.read_of(body.messages, body.route_by)
@@ -49,7 +53,7 @@ async def route(request: Request, body: RouteBody) -> dict[str, Any]:
         read = body.prompt or ""
         serving.check_text(read, "prompt")
     serving.check_gate(body.router)
-    turn = await serving.route(read, body.router, body.policy)
+    turn = await serving.route(read, body.router, body.policy, end)
     routing, text = turn.routing, turn.text
     answer = {
         "scores": routing.scores,
@@ -66,7 +70,7 @@ async def route(request: Request, body: RouteBody) -> dict[str, Any]:
                 param="why",
             )
         details = dict(routing.details)
-        details["attribution"] = asdict(await serving.why(text, body.router))
+        details["attribution"] = asdict(await serving.why(text, body.router, end))
         answer["why"] = details
     return answer
 
