@@ -33,7 +33,7 @@ from loramix.errors import Interrupted
 class _Commands(TyperGroup):
     """The one place where an error becomes a message and an exit code."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:  # of which typer would say nothing
