@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from loramix.base import Base, load_base
+from loramix.commands.eval_systems import digests
 from loramix.commands.evaluate import evaluate
 from loramix.data import Example
 from loramix.errors import (
@@ -20,7 +21,14 @@ from loramix.errors import (
     UnknownSkillError,
     UsageError,
 )
-from loramix.evaluate import Answers, Question, both_right, evaluate_composites, mixed_model
+from loramix.evaluate import (
+    AnswerCache,
+    Answers,
+    Question,
+    both_right,
+    evaluate_composites,
+    mixed_model,
+)
 from loramix.evaluate.answering import Answer
 from loramix.evaluate.plots import grouped_bars, standalone
 from loramix.gate import FixedRouter
@@ -28,6 +36,7 @@ from loramix.generate import Completion
 from loramix.library import Library
 from loramix.mix import Mix
 from loramix.pocket.tasks import COMPOSITES, TASKS
+from loramix.render_eval import evaluate as show
 from tiny import random_adapter
 from tiny_base import save_base
 from tiny_library import make_card, make_memory
@@ -157,6 +166,49 @@ def test_the_systems_that_were_asked_for_answer_the_composites(place: Path) -> N
         assert set(told["composites"][name]["intervals"]) == {"base"}
     assert (told["tasks"], told["failures"]) == ({}, [])
     assert told["matrix"]["tasks"] == told["matrix"]["scores"] == []
+
+
+def test_programs_that_do_harm_hold_up_no_other_and_are_told(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the skill answered is put into the cache, where the evaluation finds it."""
+    answers = {
+        "loop": "def f(x):\n    while True: pass",
+        "fork": "import os\ndef f(x):\n    os.fork()\n    return x",
+        "fill the disk": "def f(x):\n    open('big', 'wb').write(b'x' * 10**9)\n    return x",
+        "open a socket": "import socket\ndef f(x):\n    socket.socket()\n    return x",
+        "say nothing": "I do not know.",
+        "be wrong": "def f(x):\n    return x + 1",
+        "be right": "def f(x):\n    return x",
+    }
+    rows = [
+        {"prompt": what, "completion": answers["be right"], "tests": ["assert f(3) == 3"]}
+        for what in answers
+    ]
+    tasks = tmp_path / "harm.jsonl"
+    tasks.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    library, base = Library.open(place / "library"), load_base(str(place / "base"), device="cpu")
+    path, scope = tmp_path / "answers", f"{base.fingerprint} {base.precision}"
+    cache = AnswerCache(path, scope, digests(library, ()))
+    for what, text in answers.items():
+        cache.put(Question(what, Mix.parse("code"), 40), Completion(text, 1, 1, "stop", (2,)))
+    cache.close()
+    told = evaluate(
+        f"code={tasks}", library=library.path, systems="skill", cache=path, device="cpu",
+        max_new_tokens=40,
+    )  # fmt: skip
+    assert told["answers"]["computed"] == 0
+    task = told["tasks"]["code"]
+    assert (task["metric"], task["n"]) == ("tests", len(answers))
+    assert task["skill"] == pytest.approx(1 / len(answers))
+    reasons = {failure["reason"]: failure["rows"] for failure in told["failures"]}
+    assert sum(reasons.values()) == 5, reasons  # a wrong program is wrong, and no failure
+    for words in ("stopped after", "no Python function in the answer"):
+        assert any(words in reason for reason in reasons), reasons
+    show(told)
+    shown = capsys.readouterr().out
+    assert all(f"rows that failed, {reason}: code {rows}" in shown for reason, rows in
+               reasons.items())  # fmt: skip
 
 
 def test_a_plot_stands_alone_with_its_colours() -> None:

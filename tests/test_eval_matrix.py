@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -384,30 +379,3 @@ def test_a_full_disk_ends_the_keeping_and_not_the_run(answers: Answers, tmp_path
     with pytest.warns(CacheWarning, match="no longer kept"):
         done = Answers(answers.base, answers.mixed, cache=cache).ask(long)
     assert all(map(is_text, done))
-
-
-@pytest.mark.slow
-def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
-    command = [
-        sys.executable, "-m", "loramix", "eval", "--tasks", "math", "--systems", "base,skills",
-        "--limit", "60", "--batch-size", "4", "--cache", str(tmp_path / "answers"), "--json",
-    ]  # fmt: skip
-    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    held = 0
-    while held < 40:
-        assert killed.poll() is None, "it ended before it could be killed"
-        time.sleep(0.2)
-        if (tmp_path / "answers").exists():
-            with sqlite3.connect(f"file:{tmp_path / 'answers'}?mode=ro", uri=True) as connection:
-                try:
-                    held = connection.execute("SELECT count(*) FROM answers").fetchone()[0]
-                except sqlite3.OperationalError:
-                    held = 0
-            connection.close()
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    assert found["answers"]["cached"] >= 40
-    assert found["answers"]["broken"] == 0
-    assert found["answers"]["cached"] + found["answers"]["computed"] == 6 * 60

@@ -16,7 +16,7 @@ from loramix.data import Example
 from loramix.errors import UsageError
 from loramix.evaluate import find_metric
 from loramix.evaluate.likelihood import Row, likelihoods
-from loramix.evaluate.metrics import RESAMPLES, resampled_means, score_of
+from loramix.evaluate.metrics import RESAMPLES, figure_interval, resampled_means, score_of
 from loramix.evaluate.scoring import SCORED, companions, default_metric, score_each
 from loramix.mix import Mix
 from loramix.mixed import MixedModel
@@ -51,8 +51,20 @@ def test_one_bootstrap_serves_every_metric() -> None:
     assert both.shape == (RESAMPLES, 2)
     alone = resampled_means(values[:, :1], seed=3)
     assert np.allclose(both[:, :1], alone)  # the same rows are drawn: systems are paired
-    score = score_of([1.0, 0.0, 1.0], seed=3)
-    assert (score.low, score.high) == tuple(np.quantile(alone, [0.025, 0.975]))
+    score = score_of([0.5, 0.0, 1.0], seed=3)
+    means = resampled_means(np.asarray([[0.5], [0.0], [1.0]]), seed=3)
+    assert (score.low, score.high) == tuple(np.quantile(means, [0.025, 0.975]))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_classes_that_are_all_right_are_not_certain(metric: str) -> None:
+    scored = SCORED[metric]
+    assert scored.mark is not None
+    values = scored.mark(rows(*["yes", "no"] * 20), ["yes", "no"] * 20).values
+    figure = float(scored.figure(values.mean(axis=0)))
+    low, high = figure_interval(values, figure, scored.figure(resampled_means(values, 0)))
+    assert (figure, high) == (1.0, 1.0)
+    assert low == pytest.approx(0.912, abs=5e-4)
 
 
 def test_rouge_is_that_of_the_package_and_reads_any_script() -> None:

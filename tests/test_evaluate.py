@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from torch import Tensor
 from typing_extensions import Self
 
@@ -30,7 +32,12 @@ from loramix.evaluate import (
     score_of,
     top_two_share,
 )
-from loramix.evaluate.metrics import auroc, calibration_curve, classification
+from loramix.evaluate.metrics import (
+    auroc,
+    calibration_curve,
+    classification,
+    interval_of_mean,
+)
 from loramix.gate.router import Router
 from loramix.generate import Sampling, generate
 from loramix.mix import Mix, Policy
@@ -69,8 +76,11 @@ def test_an_interval_holds_its_mean_and_stays_within_the_values(
     score = score_of(values, seed)
     assert score.mean == pytest.approx(sum(values) / len(values))
     slack = 1e-9
-    assert min(values) - slack <= score.low <= score.mean + slack
-    assert score.mean - slack <= score.high <= max(values) + slack
+    assert 0 <= score.low <= score.mean + slack
+    assert score.mean - slack <= score.high <= 1
+    if not set(values) <= {0.0, 1.0}:  # a bootstrap sees no value that is not there
+        assert min(values) - slack <= score.low
+        assert score.high <= max(values) + slack
     assert score_of(values, seed) == score
 
 
@@ -86,7 +96,44 @@ def test_an_interval_is_near_the_normal_one_for_many_examples() -> None:
     assert score.high == pytest.approx(0.9 + half, abs=0.004)
 
 
+@pytest.mark.parametrize("right", [0, 1, 37, 39, 40])
+def test_right_or_wrong_scores_have_scipys_wilson_interval(right: int) -> None:
+    score = score_of([1.0] * right + [0.0] * (40 - right))
+    wanted = binomtest(right, 40).proportion_ci(0.95, "wilson")
+    assert (score.low, score.high) == pytest.approx((wanted.low, wanted.high))
+
+
+def test_a_score_of_nought_or_one_is_not_certain() -> None:
+    all_right, all_wrong = score_of([1.0] * 40), score_of([0.0] * 40)
+    assert (all_right.high, all_wrong.low) == (1.0, 0.0)
+    assert all_right.low == pytest.approx(0.912, abs=5e-4)
+    assert all_wrong.high == pytest.approx(0.088, abs=5e-4)
+    assert score_of([1.0] * 4000).low > 0.999
+
+
+@given(st.floats(0.3, 0.98), st.integers(0, 9999))
+@settings(max_examples=20, deadline=None)
+def test_the_interval_of_a_mean_of_tasks_is_about_that_of_all_their_examples(
+    share: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    tasks = [(rng.random(200) < share).astype(float) for _ in range(5)]
+    scores = [score_of(values.tolist()) for values in tasks]
+    low, high = interval_of_mean([(s.mean, s.low, s.high) for s in scores])
+    pooled = score_of(np.concatenate(tasks).tolist())
+    assert low < pooled.mean < high
+    assert high - low == pytest.approx(pooled.high - pooled.low, rel=0.25)
+
+
+def test_the_mean_of_tasks_that_are_all_right_is_not_certain() -> None:
+    one = score_of([1.0] * 40)
+    low, high = interval_of_mean([(one.mean, one.low, one.high)] * 4)
+    assert high == 1.0
+    assert one.low < low < 1.0
+
+
 def test_no_examples_have_no_score() -> None:
+    assert math.isnan(difference_of([], []).mean)
     assert math.isnan(score_of([]).mean)
 
 

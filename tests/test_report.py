@@ -30,7 +30,15 @@ def everything() -> dict[str, Any]:
             for name in NAMES
         },
         "skill_bar": 0.92,
-        "routers": {"keywords": {"accuracy": 0.876, "none_auroc": 0.9, "top_two": 0.5}},
+        "routers": {
+            "keywords": {
+                "accuracy": 0.876,
+                "low": 0.812,
+                "high": 0.923,
+                "none_auroc": 0.9,
+                "top_two": 0.5,
+            }
+        },
         "gate": {
             "accuracy": 0.99,
             "macro_f1": 0.99,
@@ -42,6 +50,7 @@ def everything() -> dict[str, Any]:
                 "counts": [[9, 1, 0, 0], [0, 9, 0, 0], [0, 0, 9, 0], [0, 0, 0, 0]],
             },
             "calibration": [{"confidence": 0.95, "accuracy": 0.96, "share": 1.0}],
+            "n": 30,
         },
         "bars": [
             {"name": "a bar that is met", "bar": "≥ 0.92", "figure": 0.95, "met": True},
@@ -64,7 +73,17 @@ def everything() -> dict[str, Any]:
             },
         ],
         "blends": [
-            {"name": "both", "rows": [{"mix": "blend", "parts": [0.5, 0.75], "mean": 0.625}]}
+            {
+                "name": "both",
+                "rows": [
+                    {
+                        "mix": "blend",
+                        "parts": [0.5, 0.75],
+                        "mean": 0.625,
+                        "interval": [0.5, 0.7],
+                    }
+                ],
+            }
         ],
         "composites": {
             "base": 0.0,
@@ -84,12 +103,24 @@ def everything() -> dict[str, Any]:
             "systems": ["base", "math", "code", "gate/auto"],
             "metrics": ["own", "own"],
             "scores": [[0.1, 0.9, 0.25, 0.88], [0.0, 0.05, 0.95, None]],
+            "low": [[0.05, 0.8, 0.15, 0.8], [0.0, 0.01, 0.86, None]],
+            "high": [[0.15, 0.97, 0.35, 0.95], [0.09, 0.1, 1.0, None]],
         },
         "forgetting": {
             "tasks": ["math", "code"],
             "base": {"math": 0.1, "code": 0.0},
             "loramix": [{"math": 0.9}, {"math": 0.9, "code": 0.95}],
             "one_adapter": [{"math": 0.9}, {"math": 0.125, "code": 0.95}],
+            "intervals": {
+                "loramix": [
+                    {"math": [0.8, 0.95]},
+                    {"math": [0.8, 0.95], "code": [0.86, 0.99]},
+                ],
+                "one_adapter": [
+                    {"math": [0.8, 0.95]},
+                    {"math": [0.06, 0.23], "code": [0.86, 0.99]},
+                ],
+            },
             "n": 60,
         },
         "retention": {
@@ -97,6 +128,7 @@ def everything() -> dict[str, Any]:
             "rank": 16,
             "before": {"math": 0.8, "code": 1.0},
             "after": {"math": 0.4, "code": 0.9},
+            "intervals": {"math": [0.3, 0.5], "code": [0.8, 0.96]},
         },
         "storage": {
             "shapes": [
@@ -294,6 +326,20 @@ def test_what_eval_gives_is_drawn_as_it_is(result: dict[str, Any]) -> None:
 def test_the_contents_name_every_section_and_nothing_else(page: str) -> None:
     contents = page[page.index("<nav") : page.index("</nav>")]
     assert re.findall(r'href="#(\w+)"', contents) == re.findall(r'<section id="(\w+)"', page)
+
+
+def test_every_drawn_score_shows_how_sure_it_is(page: str) -> None:
+    assert "Wilson" in section(page, "skills")  # and not what a bootstrap says of 40 of 40
+    assert "<small>±0.05</small>" in section(page, "matrix")
+    assert "(0.812 to 0.923)" in section(page, "routers")
+    for anchor in ("skills", "blends", "retention"):
+        assert "<u style=" in section(page, anchor), anchor
+    bare = everything()
+    del bare["forgetting"]["intervals"], bare["gate"]["n"]
+    plain = render_report(bare)
+    for anchor in ("forgetting", "routing"):
+        drawn, less = (section(text, anchor).count("<path d=") for text in (page, plain))
+        assert drawn > less, anchor
 
 
 def test_one_point_is_drawn_and_not_drawn_on() -> None:

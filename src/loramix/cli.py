@@ -27,10 +27,17 @@ from loramix.commands.options import (
     SamplingOptions,
     with_sampling,
 )
+from loramix.errors import Interrupted
 
 
 class _Commands(TyperGroup):
     """The one place where an error becomes a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # of which typer would say nothing
+            raise Interrupted("Stopped.") from None
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -5,6 +5,7 @@ As in `cli.py`, a thin function each, which imports what does the work when it i
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -169,6 +170,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score base, skills, routers, mixes and experts on held-out examples of any tasks."""
+    began = time.monotonic()  # most of the start is the import of torch
     from loramix.commands import evaluate as work
 
     console.report(
@@ -194,6 +196,7 @@ def evaluate(
             library=library,
             device=device,
             dtype=dtype,
+            began=began,
         ),
         as_json,
         render_eval.evaluate,

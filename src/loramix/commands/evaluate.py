@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramix import __version__
-from loramix.errors import UsageError
+from loramix.errors import Interrupted, UsageError
 from loramix.library import Library
 from loramix.mix import check_skills
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from loramix.config import Config
     from loramix.evaluate import Answers
     from loramix.gate.router import Router
-    from loramix.phases import Phases, Step
     from loramix.pocket.tasks.task import Composite
 
 EXAMPLES = 100
@@ -49,6 +49,7 @@ def evaluate(
     library: Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    began: float | None = None,
 ) -> dict[str, Any]:
     """Measures a library.
 
@@ -73,6 +74,7 @@ def evaluate(
         use_cache: whether there is one at all.
         library: its folder; None is the YAML's, or the shipped one.
         device, dtype: see `load_base`.
+        began: when the command did, on the monotonic clock; None is now.
 
     Returns:
         See `loramix.evaluate.Evaluation`; parts that were not asked for are left out.
@@ -83,7 +85,9 @@ def evaluate(
         AdapterMismatchError: `apart` is for another base.
         LibraryError: no library.
         StorageError: the plot or the report cannot be written.
+        Interrupted: Ctrl-C; says what is kept.
     """
+    began = time.monotonic() if began is None else began
     from loramix.evaluate.heat import check_plot
 
     settings = _config(config)
@@ -98,6 +102,7 @@ def evaluate(
             f"{report} is a folder.", expected="a file", hint=f"--report {report}/report.html"
         )
 
+    from loramix.commands.eval_composites import find_composites, measure_composites
     from loramix.commands.eval_systems import (
         check_groups,
         composite_systems,
@@ -119,7 +124,7 @@ def evaluate(
         completion or COMPLETION, max_new_tokens,
     )  # fmt: skip
     wanted = read_tasks(items, reading, settings)
-    kinds = _composites(wanted, opened, other, tasks)
+    kinds = find_composites(wanted, opened, other, tasks)
     ways = composite_systems(groups, other is not None)
     if kinds and not ways and not wanted.tasks:
         raise UsageError(
@@ -136,16 +141,20 @@ def evaluate(
     from loramix.phases import Phases
 
     result: dict[str, Any] = {}
-    with Phases() as phases:
-        with phases.phase("load the base"):
-            base = _base(opened, device, dtype)
-            routers = make_routers(base, opened, groups)
-            after = _answers(base, opened, merged, batch_size, cache, use_cache)
-            before = None
-            if other is not None:
-                other.check_base(base)
-                before = _answers(base, other, (), batch_size, cache, use_cache)
-        try:
+    asked: list[Answers] = []
+    try:
+        with Phases() as phases:
+            startup = time.monotonic() - began
+            with phases.phase("load the base"):
+                base = _base(opened, device, dtype)
+                routers = make_routers(base, opened, groups)
+                after = _answers(base, opened, merged, batch_size, cache, use_cache)
+                asked.append(after)
+                before = None
+                if other is not None:
+                    other.check_base(base)
+                    before = _answers(base, other, (), batch_size, cache, use_cache)
+                    asked.append(before)
             with phases.phase("measure the tasks") as step:
                 sized = _sized(base, wanted)
                 result |= evaluate_matrix(
@@ -160,13 +169,16 @@ def evaluate(
                 with phases.phase("measure the routers"):
                     result["routing"] = _routing(wanted, routers, kinds, examples, seed)
             if kinds and ways:
-                result |= _measure_composites(
+                result |= measure_composites(
                     after, before, opened, kinds, ways, examples, seed, phases
                 )
-        finally:
-            for each in (after, before):
-                if each is not None and each.cache is not None:
-                    each.cache.close()
+    except KeyboardInterrupt:
+        raise _stopped(asked) from None
+    finally:
+        for each in asked:
+            if each.cache is not None:
+                each.cache.close()
+    spent = {"start up": startup, **phases.seconds}
     if plot is not None:
         from loramix.evaluate.heat import draw_evaluation
 
@@ -174,7 +186,7 @@ def evaluate(
     if report is not None:
         from loramix.evaluate import write_report
 
-        write_report(result | _head(opened, base, phases), report)
+        write_report(result | _head(opened, base, spent, time.monotonic() - began), report)
     kept = after.cache
     return {
         **result,
@@ -185,8 +197,8 @@ def evaluate(
             "broken": 0 if kept is None else kept.broken,
         },
         "cache": None if kept is None else str(kept.path),
-        "phases": dict(phases.seconds),
-        "seconds": phases.elapsed,
+        "phases": spent,
+        "seconds": time.monotonic() - began,
         "library": str(opened.path),
         "base": base.id,
         "seed": seed,
@@ -196,15 +208,34 @@ def evaluate(
     }
 
 
-def _head(library: Library, base: Base, phases: Phases) -> dict[str, Any]:
+def _stopped(asked: Sequence[Answers]) -> Interrupted:
+    """What is kept of a run that Ctrl-C ended, and how to go on."""
+    written = sum(answers.computed for answers in asked)
+    cache = next((answers.cache for answers in asked if answers.cache is not None), None)
+    if not written:
+        return Interrupted("Stopped before a new answer was written.", hint="run it again")
+    if cache is None or cache.lost:
+        return Interrupted(
+            f"Stopped; the {written} answers that were written are not kept.",
+            hint="run it again with --cache FILE, and it can be stopped and go on",
+        )
+    return Interrupted(
+        f"Stopped; the {written} answers that were written are kept in {cache.path}",
+        hint="run the same command again: it goes on from there",
+    )
+
+
+def _head(
+    library: Library, base: Base, phases: Mapping[str, float], seconds: float
+) -> dict[str, Any]:
     """Texts of the report that are not figures, and the time that it took."""
     return {
         "title": "loramix eval",
         "lead": f"The library {library.path.name} on the frozen base {base.id}, on held-out "
         f"examples, {date.today():%d %B %Y}.",
         "footer": f"loramix {__version__}, loramix eval",
-        "phases": dict(phases.seconds),
-        "seconds": phases.elapsed,
+        "phases": dict(phases),
+        "seconds": seconds,
     }
 
 
@@ -214,26 +245,6 @@ def _config(path: Path | None) -> Config | None:
     from loramix.config import load_config
 
     return load_config(path)
-
-
-def _composites(
-    wanted: Wanted, opened: Library, other: Library | None, tasks: object
-) -> dict[str, Composite]:
-    """The kinds of composites that are measured; their skills are in both libraries."""
-    from loramix.pocket.tasks import COMPOSITES
-
-    kinds = dict(COMPOSITES) if wanted.composites else {}
-    needed = list(dict.fromkeys(skill for kind in kinds.values() for skill in kind.skills))
-    check_skills(needed, opened.skills)
-    if other is not None:
-        if not kinds:
-            raise UsageError(
-                "A library trained apart is compared on composites only.",
-                given=f"--tasks {tasks}",
-                hint="add composites to --tasks, or leave out --apart",
-            )
-        check_skills(needed, other.skills)
-    return kinds
 
 
 def _base(library: Library, device: str, dtype: str) -> Base:
@@ -312,72 +323,3 @@ def _routing(
     return {
         name: evaluate_router(router, prompts, none, both, seed) for name, router in routers.items()
     }
-
-
-def _measure_composites(
-    after: Answers,
-    before: Answers | None,
-    library: Library,
-    kinds: Mapping[str, Composite],
-    systems: Sequence[str],
-    limit: int,
-    seed: int,
-    phases: Phases,
-) -> dict[str, Any]:
-    from loramix.evaluate import evaluate_composites
-    from loramix.gate import make_policy, read_gate
-
-    router = None if library.gate() is None else read_gate(library, after.base)
-    result: dict[str, Any] = {}
-    with phases.phase("measure the composites") as step:
-        result["composites"] = evaluate_composites(
-            after,
-            kinds,
-            router=router,
-            policy=make_policy(library),
-            apart=before,
-            systems=systems,
-            n=limit,
-            seed=seed,
-            progress=lambda what, done, total: step(done, total, what),
-        )
-    if before is None and "top1" not in systems:
-        return result
-    with phases.phase("measure their skills") as step:
-        result["skills"] = _before_after(after, before, kinds, limit, seed, step)
-    return result
-
-
-def _before_after(
-    after: Answers,
-    before: Answers | None,
-    kinds: Mapping[str, Composite],
-    limit: int,
-    seed: int,
-    step: Step,
-) -> dict[str, dict[str, Any]]:
-    """Each skill of the composites on its own task, alone, in both libraries."""
-    from loramix.evaluate import evaluate_skills
-    from loramix.pocket.tasks import TASKS
-
-    names = dict.fromkeys(skill for kind in kinds.values() for skill in kind.skills)
-    found: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, answers in (("before", before), ("after", after)):
-        if answers is None:
-            continue
-        scores = evaluate_skills(
-            answers.base,
-            answers.mixed,
-            {name: TASKS[name] for name in names},
-            ["skill"],
-            limit,
-            seed,
-            answers=answers,
-            progress=lambda what, done, total: step(done, total, what),
-        )
-        for name, row in scores.items():
-            figures = row["skill"]
-            found[name][key] = figures["score"]
-            intervals = found[name].setdefault("intervals", {})
-            intervals[key] = [figures["low"], figures["high"]]
-    return found

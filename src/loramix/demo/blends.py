@@ -27,7 +27,7 @@ def blend_tables(
 
     Returns:
         For each kind `name`, `n` and `rows`: `mix`, `parts` (the mean score of each skill's part
-        of the answer) and `mean` of both.
+        of the answer), `mean` of both and its `interval`.
     """
     tables: list[dict[str, Any]] = []
     total = len(COMPOSITES) * 3
@@ -45,7 +45,11 @@ def blend_tables(
             scored = composite.score_parts(examples, written)
             parts: dict[str, Score] = {s: score_of(v, seed) for s, v in scored.items()}
             means = [parts[name].mean for name in composite.skills]
-            rows.append({"mix": mix, "parts": means, "mean": sum(means) / len(means)})
+            each = [sum(marks) / len(marks) for marks in zip(*scored.values(), strict=True)]
+            both = score_of(each, seed)
+            rows.append(
+                {"mix": mix, "parts": means, "mean": both.mean, "interval": [both.low, both.high]}
+            )
         name = " and ".join(composite.skills)
         tables.append({"name": name, "n": len(texts), "rows": rows})
     return tables

@@ -6,7 +6,7 @@ matrix.py      every system on every task; result.py: the plain data that comes 
 skills.py      base, skill and routed on held-out examples
 composites.py  requests that need two skills, answered in five ways
 routing.py     a router's accuracy, calibration, none of these, two at once
-metrics.py     means with bootstrap intervals, classification figures
+metrics.py     means with their intervals, classification figures
 bars.py        what has to be reached, next to what was
 forgetting.py  what earlier skills lose when later ones are learned
 storage.py     N adapters against N models, on disk and in memory

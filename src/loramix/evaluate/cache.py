@@ -57,6 +57,7 @@ class AnswerCache:
 
     Attributes:
         hits, broken: entries that were found, and that had to be computed again.
+        lost: whether the disk does not take answers.
     """
 
     def __init__(self, path: Path, base: str, skills: Mapping[str, str]) -> None:
@@ -64,6 +65,7 @@ class AnswerCache:
         self.hits = self.broken = 0
         self._committed = time.monotonic()
         self._connection = self._open()
+        self.lost = self._connection is None
 
     def get(self, question: Question) -> Completion | None:
         """The answer, if it is there and whole."""
@@ -142,6 +144,7 @@ class AnswerCache:
     def _give_up(self, error: sqlite3.Error) -> None:
         _warn(f"Answers are no longer kept: {self.path}: {error}")
         connection, self._connection = self._connection, None
+        self.lost = True
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()

@@ -9,7 +9,7 @@ taken, task after task, and every task learned so far is scored after each.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Forgetting:
         unchanged: whether the files of every earlier skill were the same after each stage, byte
             for byte.
         n: test examples of each task.
+        intervals: `loramix` and `one_adapter` → for each stage, task → (low, high), 95 %.
     """
 
     tasks: tuple[str, ...]
@@ -47,6 +48,9 @@ class Forgetting:
     one_adapter: tuple[Mapping[str, float], ...]
     unchanged: bool
     n: int
+    intervals: Mapping[str, Sequence[Mapping[str, tuple[float, float]]]] = field(
+        default_factory=dict
+    )
 
     @property
     def moved(self) -> float:
@@ -68,6 +72,10 @@ class Forgetting:
             "moved": self.moved,
             "fell": self.fell,
             "n": self.n,
+            "intervals": {
+                way: [{name: list(ends) for name, ends in stage.items()} for stage in stages]
+                for way, stages in self.intervals.items()
+            },
         }
 
 
@@ -117,10 +125,16 @@ def measure_forgetting(
     }
     total, names = 2 * len(jobs), [job.name for job in jobs]
 
-    def scores(skills: Library | Mapping[str, Adapter], known: Sequence[str]) -> dict[str, float]:
+    within: dict[str, list[dict[str, tuple[float, float]]]] = {"loramix": [], ONE: []}
+
+    def scores(
+        way: str, skills: Library | Mapping[str, Adapter], known: Sequence[str]
+    ) -> dict[str, float]:
         asked = {name: held[name] for name in known}
         found = evaluate_skills(base, skills, asked, ("skill",), seed=seed)
-        return {name: float(row["skill"]["score"]) for name, row in found.items()}
+        rows = {name: row["skill"] for name, row in found.items()}
+        within[way].append({name: (row["low"], row["high"]) for name, row in rows.items()})
+        return {name: float(row["score"]) for name, row in rows.items()}
 
     library = Library.create(folder / "library", base.id, base.fingerprint)
     grown: list[dict[str, float]] = []
@@ -137,7 +151,7 @@ def measure_forgetting(
             txn.add(job.name, own, SkillCard(), torch.zeros(1, 1))
         after = _files(library)
         unchanged &= all(after[path] == content for path, content in before.items())
-        grown.append(scores(library, names[: place + 1]))
+        grown.append(scores("loramix", library, names[: place + 1]))
 
     worn: list[dict[str, float]] = []
     one: Adapter | None = None
@@ -146,9 +160,9 @@ def measure_forgetting(
         going_on = replace(job, name=ONE, dev=(), start=one)
         one = train_skills(base, [going_on], config, folder / f"{ONE}-{place}")[ONE].adapter
         known = names[: place + 1]
-        worn.append(scores(dict.fromkeys(known, one), known))
+        worn.append(scores(ONE, dict.fromkeys(known, one), known))
     stage("", total, total)
-    return Forgetting(tuple(names), tuple(grown), tuple(worn), unchanged, n)
+    return Forgetting(tuple(names), tuple(grown), tuple(worn), unchanged, n, within)
 
 
 def _files(library: Library) -> dict[Path, bytes]:

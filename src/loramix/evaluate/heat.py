@@ -1,4 +1,4 @@
-"""An evaluation as one picture: the matrix as a heat map, composites as bars. SVG or PNG."""
+"""An evaluation as one picture: a heat map, the same with intervals, composites. SVG, PNG, PDF."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from loramix.storage import storage_errors
 
 SUFFIXES = (".svg", ".png", ".pdf")
 _INCH = 0.62  # of a system's column
+_KINDS = ("base", "skill", "routed", "mix", "expert")
+_LINE = 0.2  # inches of a system's line
 
 
 def check_plot(path: Path) -> None:
@@ -28,7 +30,7 @@ def check_plot(path: Path) -> None:
 
 
 def draw_evaluation(result: Mapping[str, Any], path: Path) -> None:
-    """Draw what `loramix.evaluate.result.Evaluation` holds: matrix, composites.
+    """Draw what `loramix.evaluate.result.Evaluation` holds: matrix with intervals, composites.
 
     Raises:
         UsageError: see `check_plot`.
@@ -45,22 +47,28 @@ def draw_evaluation(result: Mapping[str, Any], path: Path) -> None:
         if isinstance(row, Mapping) and "n" in row
     }
     tasks, systems = len(matrix["tasks"]), len(matrix["systems"])
-    heights = [height for height in (0.45 * tasks + 1.2, 2.4 if kinds else 0) if height > 1.2]
-    width = max(6.4, _INCH * systems + 2.2)
+    heights = {
+        "heat map": 0.45 * tasks + 1.2 if tasks else 0,
+        "intervals": _LINE * systems + 1.0 if tasks else 0,
+        "composites": 2.4 if kinds else 0,
+    }
+    shown = {name: height for name, height in heights.items() if height}
+    width = max(6.4, _INCH * systems + 2.2, 1.6 * tasks + 2.2)
     with (
         mpl.rc_context({"svg.fonttype": "none", "font.size": 9}),
         storage_errors("writing the plot", path.parent),
     ):
-        figure = Figure(figsize=(width, sum(heights) or 1.0), layout="constrained")
-        if heights:
-            axes: Any = figure.subplots(
-                len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights}
+        figure = Figure(figsize=(width, sum(shown.values()) or 1.0), layout="constrained")
+        if shown:
+            parts = figure.subfigures(
+                len(shown), 1, squeeze=False, height_ratios=list(shown.values())
             )
-            places = iter(axes[:, 0])
+            places = dict(zip(shown, parts[:, 0], strict=True))
             if tasks:
-                _heat_map(next(places), matrix, result["tasks"])
+                _heat_map(places["heat map"].subplots(), matrix, result["tasks"])
+                _intervals(places["intervals"], matrix, result["systems"])
             if kinds:
-                _bars(next(places), kinds)
+                _bars(places["composites"].subplots(), kinds)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=144, metadata={"Date": None} if path.suffix == ".svg" else None)
 
@@ -82,6 +90,31 @@ def _heat_map(axes: Any, matrix: Mapping[str, Any], tasks: Mapping[str, Any]) ->
               for name, metric in zip(names, matrix["metrics"], strict=True)]  # fmt: skip
     axes.set_yticks(range(len(names)), labels)
     axes.set_title("Every system on every task")
+
+
+def _intervals(figure: Any, matrix: Mapping[str, Any], systems: Mapping[str, Any]) -> None:
+    """A panel a task, a line a system: its figure as a dot, its 95 % interval as a bar."""
+    names, tasks = matrix["systems"], matrix["tasks"]
+    colors = {kind: f"C{place}" for place, kind in enumerate(_KINDS)}
+    panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    for axes, task, scores, lows, highs in zip(
+        panels, tasks, matrix["scores"], matrix["low"], matrix["high"], strict=True
+    ):
+        for y, (name, score, low, high) in enumerate(zip(names, scores, lows, highs, strict=True)):
+            if score is None:
+                continue
+            color = colors[systems[name]["kind"]]
+            # a bootstrap may leave out the figure itself by a hair
+            errors = [[max(0.0, score - low)], [max(0.0, high - score)]]
+            axes.errorbar(score, y, xerr=errors, fmt="o", markersize=3.5, color=color, capsize=2)
+        axes.set_title(task, fontsize=9)
+        axes.grid(axis="x", linewidth=0.4)
+        if all(0 <= high <= 1 for high in highs if high is not None):
+            axes.set_xlim(-0.04, 1.04)
+            axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()  # of all panels, which share it
+    figure.supxlabel("with 95 % intervals", fontsize=9)
 
 
 def _shades(row: Sequence[float | None], higher: bool) -> list[float]:

@@ -14,7 +14,12 @@ from loramix.errors import LoramixError
 from loramix.evaluate.answering import Answer, Answers, is_text, why_not
 from loramix.evaluate.cache import Question
 from loramix.evaluate.likelihood import Likelihood, Row, likelihoods
-from loramix.evaluate.metrics import RESAMPLES, interval_of, resampled_means
+from loramix.evaluate.metrics import (
+    figure_interval,
+    interval_of,
+    interval_of_mean,
+    resampled_means,
+)
 from loramix.evaluate.result import Cell, Matrix, MultiDomain, SystemRow, TaskRow
 from loramix.evaluate.scoring import SCORED, Array, Marks, Metric, companions
 from loramix.gate.router import Router
@@ -123,7 +128,6 @@ def evaluate_matrix(
     rated = _rated(answers, tasks, mixes, perplexity, progress)
     cells: dict[str, dict[str, Cell]] = {}
     failures: list[dict[str, Any]] = []
-    means: dict[str, dict[str, Array]] = {}
     for task in tasks:
         progress(f"score {task.name}", 1, 1)
         measured = {
@@ -134,7 +138,6 @@ def evaluate_matrix(
             name: task.metric.figure(resampled_means(cell.marks.values, seed))
             for name, cell in measured.items()
         }
-        means[task.name] = resampled
         cells[task.name] = {}
         for name, cell in measured.items():
             found = _cell(task, cell, resampled[name], rated[task.name].get(name))
@@ -151,7 +154,7 @@ def evaluate_matrix(
         "systems": {system.name: system.row() for system in systems},
         "tasks": {task.name: _task_row(task, cells[task.name], usual) for task in tasks},
         "matrix": _matrix(tasks, systems, cells),
-        "multi_domain": _multi_domain(tasks, systems, cells, means, usual),
+        "multi_domain": _multi_domain(tasks, systems, cells, usual),
         "failures": failures,
     }
 
@@ -293,9 +296,10 @@ def _cell(
     rated: Sequence[Likelihood | None] | None,
 ) -> Cell:
     values = measured.marks.values
-    low, high = interval_of(resampled)
+    score = float(task.metric.figure(values.mean(axis=0)))
+    low, high = figure_interval(values, score, resampled)
     cell = Cell(
-        score=float(task.metric.figure(values.mean(axis=0))),
+        score=score,
         low=low,
         high=high,
         n=len(values),
@@ -373,14 +377,10 @@ def _multi_domain(
     tasks: Sequence[EvalTask],
     systems: Sequence[System],
     cells: Mapping[str, Mapping[str, Cell]],
-    means: Mapping[str, Mapping[str, Array]],
     usual: str | None,
 ) -> MultiDomain:
-    """Means over tasks; each task is resampled by itself, so that none gains weight by chance."""
+    """Means over tasks, each of which counts the same."""
     counted = [task for task in tasks if task.skill is not None and task.metric.higher]
-    rng = np.random.default_rng(0)
-    # one order a task: its resamples are paired between systems and independent of other tasks
-    orders = {task.name: rng.permutation(RESAMPLES) for task in counted}
     found: dict[str, dict[str, float]] = {}
     ways: dict[str, dict[str, str]] = {
         "skill": {task.name: task.skill for task in counted if task.skill is not None},
@@ -391,8 +391,8 @@ def _multi_domain(
     for way, of in ways.items():
         if not counted or any(of[task.name] not in cells[task.name] for task in counted):
             continue
-        scores = [cells[task.name][of[task.name]]["score"] for task in counted]
-        each = [means[task.name][of[task.name]][orders[task.name]] for task in counted]
-        low, high = interval_of(np.mean(each, axis=0))
-        found[way] = {"score": float(np.mean(scores)), "low": low, "high": high}
+        each = [cells[task.name][of[task.name]] for task in counted]
+        low, high = interval_of_mean([(c["score"], c["low"], c["high"]) for c in each])
+        score = sum(c["score"] for c in each) / len(each)
+        found[way] = {"score": score, "low": low, "high": high}
     return MultiDomain(tasks=[task.name for task in counted], systems=found)

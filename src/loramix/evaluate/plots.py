@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec
 
+from loramix.evaluate.metrics import wilson
+
 INK, MUTED, GRID = "#0a0b01", "#0a0b02", "#0a0b03"
 SYSTEM_COLORS = {"base": "#0a0b04", "skill": "#0a0b05", "routed": "#0a0b06"}
 SERIES = [f"#0a0c{number:02x}" for number in range(1, 7)]
@@ -126,9 +128,15 @@ def grouped_bars(rows: Mapping[str, Mapping[str, Any]], systems: Sequence[str]) 
 
 
 @_styled
-def calibration(curve: Sequence[Mapping[str, float]]) -> str:
-    """Accuracy against confidence; the size of a point is the share of prompts in its bin."""
+def calibration(curve: Sequence[Mapping[str, float]], n: int | None = None) -> str:
+    """Accuracy against confidence; the size of a point is the share of prompts in its bin.
+
+    With `n` prompts in all each point has its 95 % interval.
+    """
     figure, axes = _figure(4.0, 4.0)
+    for point in curve if n else ():
+        ends = wilson(point["accuracy"], max(1, round(point["share"] * (n or 0))))
+        axes.plot([point["confidence"]] * 2, ends, color=INK, linewidth=1.2)
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
     axes.plot(
         [b["confidence"] for b in curve],
@@ -201,6 +209,7 @@ def stage_lines(
     base: Mapping[str, float] | None,
     colors: Mapping[str, str],
     name: str,
+    intervals: Sequence[Mapping[str, Sequence[float]]] | None = None,
 ) -> str:
     """Scores of the tasks learned so far, after each was learned; a dashed line is the base's mean.
 
@@ -210,6 +219,7 @@ def stage_lines(
         base: task → score of the base.
         colors: task → variable of the page.
         name: of the plot.
+        intervals: task → (low, high), after each stage.
     """
     figure, axes = _figure(4.0, 3.0)
     if base:
@@ -231,6 +241,11 @@ def stage_lines(
             clip_on=False,
             zorder=3,
         )
+        for stage, ends in enumerate(intervals or ()):
+            if task in ends:
+                # beside each other, since many scores of one stage are the same
+                beside = stage + 0.05 * (place - (len(tasks) - 1) / 2)
+                axes.plot([beside] * 2, ends[task], color=_stand_in(colors[task]), linewidth=1)
     axes.set_xlim(-0.3, max(len(tasks) - 0.7, 0.7))
     axes.set_ylim(0, 1.04)
     axes.grid(axis="y")

@@ -13,7 +13,8 @@ from typing import Any, TypedDict
 class Cell(TypedDict, total=False):
     """A system on a task.
 
-    score, low, high: the figure of the task's metric and its 95 % bootstrap interval.
+    score, low, high: the figure of the task's metric and its 95 % interval: Wilson's where each
+        example is right or wrong, else a bootstrap over the examples.
     n: examples.
     failed: reason → rows that could not be answered or judged, which count as wrong; and those
         that perplexity leaves out, because prompt and answer together are too long.

@@ -89,7 +89,7 @@ def evaluate_skills(
         progress: called after each batch.
 
     Returns:
-        skill → system → `score`, `low`, `high` (95 % bootstrap), `n`, `seconds`, `tokens`,
+        skill → system → `score`, `low`, `high` (95 % interval), `n`, `seconds`, `tokens`,
         and `values`, the score of each example in order. Prompts that do not fit into the context
         count as wrong, stand last in `values`, and are told by a warning.
 

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,7 +58,8 @@ def run_many(
 ) -> list[TestOutcome]:
     """Judge many programs, each in a child of its own; outcomes in the order of `items`.
 
-    A program costs one `fork` (about 3 ms); one that hangs costs `seconds`.
+    A program costs one `fork` (about 3 ms); one that hangs costs `seconds`. Ctrl-C waits for the
+    programs that run, and for no others.
     """
     if not hasattr(os, "fork"):
         raise LoramixError(
@@ -70,12 +72,13 @@ def run_many(
         raise ValueError("a program without tests cannot be judged")
     workers = max(1, min(workers, len(items)))
     outcomes: list[TestOutcome | None] = [None] * len(items)
+    stop = threading.Event()
 
     def work(first: int) -> None:
         todo = list(range(first, len(items), workers))
-        while todo:  # a new server for each program that took its server down with it
+        while todo and not stop.is_set():  # a new server for each program that took its own down
             with _Jail() as jail:
-                while todo:
+                while todo and not stop.is_set():
                     answer = jail.judge(*items[todo[0]], seconds)
                     index = todo.pop(0)
                     outcomes[index] = answer or TestOutcome(False, "broke the sandbox's server")
@@ -86,7 +89,10 @@ def run_many(
         work(0)
     else:
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, range(workers)))
+            try:
+                list(pool.map(work, range(workers)))
+            finally:  # the pool waits for its threads, whatever ended this one
+                stop.set()
     return [outcome for outcome in outcomes if outcome is not None]
 
 

@@ -7,15 +7,17 @@
     title, lead, footer  texts
     skills          NAME → {base, skill, routed, intervals: {SYSTEM: [low, high]}, n}
     gate            what `evaluate_router` returns
-    routers         NAME → {accuracy, none_auroc, top_two}
+    routers         NAME → {accuracy, low, high, none_auroc, top_two}
     bars            [{name, bar, figure, met}]
     samples         [{title, prompt, scores: {NAME: share}, mix: {NAME: weight}, text}]
-    blends          [{name, rows: [{mix, parts: [score, score], mean}]}], the gate's mix first
+    blends          [{name, rows: [{mix, parts: [score, score], mean, interval}]}], the gate's
+                    mix first
     composites      what `evaluate_composites` returns
-    matrix          {tasks, systems, scores: [tasks][systems]}
+    matrix          {tasks, systems, scores, low, high: [tasks][systems]}
     forgetting      {tasks, base: {TASK: score}, loramix: [{TASK: score}, one a stage],
-                    one_adapter: the same, n}
-    retention       {method, rank, before: {NAME: score}, after: {NAME: score}}
+                    one_adapter: the same, intervals: {loramix: [{TASK: [low, high]}], …}, n}
+    retention       {method, rank, before: {NAME: score}, after: {NAME: score},
+                    intervals: {NAME: [low, high]} of after}
     storage         {shapes: [{name, disk: {base, adapters: [bytes with 1, 2, … of them], full},
                     resident: {adapters, full}}]}
     training        NAME → {losses: [...], dev_losses: [[step, loss], ...], steps, tokens}
@@ -129,11 +131,11 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
     if training:
         plotted["losses"] = plots.loss_curves(training, colors)
     if gate:
-        plotted["calibration"] = plots.calibration(gate["calibration"])
+        plotted["calibration"] = plots.calibration(gate["calibration"], gate.get("n"))
     if forgetting:
         plotted["forgetting"] = [
             plots.stage_lines(forgetting["tasks"], forgetting[key], forgetting.get("base"), colors,
-                              key)
+                              key, (forgetting.get("intervals") or {}).get(key))
             for key in ("loramix", "one_adapter")
         ]  # fmt: skip
     see = {
@@ -171,6 +173,7 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
         "routers": routers,
         "samples": [parts.sample_card(sample, colors) for sample in samples],
         "blends": parts.blend_bars(blends, colors),
+        "blends_within": any(row.get("interval") for blend in blends for row in blend["rows"]),
         "composites": parts.system_bars(
             {name.replace("_", " "): row for name, row in composites.items()
              if isinstance(row, Mapping) and "n" in row},
@@ -213,20 +216,22 @@ def _colors(result: Mapping[str, Any], skills: Mapping[str, Any]) -> dict[str, s
 
 
 def _retention(retention: Mapping[str, Any]) -> dict[str, Any]:
+    within = retention.get("intervals") or {}
     rows = [
         {
             "name": name,
             "note": "",
             "rows": [
                 parts.bar_row("before", before, "--base"),
-                parts.bar_row("after", retention["after"][name], "--accent"),
+                parts.bar_row("after", retention["after"][name], "--accent",
+                              interval=within.get(name)),
             ],
         }
         for name, before in retention["before"].items()
-    ]
+    ]  # fmt: skip
     how = [str(retention[key]) if key == "method" else f"rank {retention[key]}"
            for key in ("method", "rank") if retention.get(key)]  # fmt: skip
-    return {"groups": rows, "how": f" ({', '.join(how)})" if how else ""}
+    return {"groups": rows, "within": bool(within), "how": f" ({', '.join(how)})" if how else ""}
 
 
 def _shape(shape: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -41,7 +41,8 @@ MACROS = """
 {%- for row in map.rows %}
 <tr><th scope="row">{{ row.name }}</th>
 {%- for cell in row.cells %}<td style="--share:{{ cell.share }}"
-{%- if cell.own %} class="own"{% endif %}>{{ cell.text }}</td>{% endfor %}</tr>
+{%- if cell.own %} class="own"{% endif %}>{{ cell.text }}
+{%- if cell.within %}<small>{{ cell.within }}</small>{% endif %}</td>{% endfor %}</tr>
 {%- endfor %}
 </tbody></table></div>
 {%- endmacro %}
@@ -108,7 +109,9 @@ TEMPLATE = (
 {%- if scores %}
 <section id="skills"><h2>Skills</h2>
 <p class="about">Scores on held-out examples. <b>base</b> is the frozen model alone, <b>skill</b>
-the right adapter given by hand, <b>routed</b> whatever the gate chose.</p>
+the right adapter given by hand, <b>routed</b> whatever the gate chose. The thin line is the 95 %
+interval: Wilson's where an answer is right or wrong, which has a width even at 0 and 1; otherwise
+a bootstrap over the examples.</p>
 <figure class="long"><figcaption>{{ see.skills }}</figcaption>
 <div class="card long">{{ key(systems, true, goal) }}{{ bars(scores) }}</div></figure>
 {%- if see.low %}<p class="note">{{ see.low }}</p>{% endif %}
@@ -138,11 +141,14 @@ the right adapter given by hand, <b>routed</b> whatever the gate chose.</p>
 <section id="routers"><h2>Routers</h2>
 <figure><figcaption>{{ see.routers }}</figcaption>
 <div class="card scroll"><table>
-<thead><tr><th>router</th><th class="n">accuracy</th><th class="n">AUROC, none of these</th>
+<thead><tr><th>router</th><th class="n">accuracy (95 % interval)</th>
+<th class="n">AUROC, none of these</th>
 <th class="n">both skills on top</th></tr></thead>
 <tbody>
 {%- for name, row in routers.items() %}
-<tr><td>{{ name }}</td><td class="n">{{ row.accuracy | figure }}</td>
+<tr><td>{{ name }}</td><td class="n">{{ row.accuracy | figure }}
+{%- if row.low is defined %} <small>({{ row.low | figure }} to {{ row.high | figure }})</small>
+{%- endif %}</td>
 <td class="n">{{ row.none_auroc | figure }}</td><td class="n">{{ row.top_two | figure }}</td></tr>
 {%- endfor %}
 </tbody></table></div></figure>
@@ -189,7 +195,7 @@ skills.</p>
 {%- if blends %}
 <figure class="long"><figcaption>{{ see.blends }}</figcaption>
 <div class="card long"><h3>Mean score of the two parts; each part by itself beside it</h3>
-{{ bars(blends, "wide") }}</div></figure>
+{{ key([], blends_within) }}{{ bars(blends, "wide") }}</div></figure>
 {%- endif %}
 </section>
 {%- endif %}
@@ -213,7 +219,7 @@ way, where one adapter goes on from task to task. {{ forgetting.n }}</p>
 <p class="about">Several skills merged into one adapter{{ retention.how }}: each skill's score by
 itself before, and with the merged one after.</p>
 <figure class="long"><figcaption>{{ see.retention }}</figcaption>
-<div class="card long">{{ key([("before", "--base"), ("after", "--accent")]) }}
+<div class="card long">{{ key([("before", "--base"), ("after", "--accent")], retention.within) }}
 {{ bars(retention.groups) }}</div></figure>
 </section>
 {%- endif %}

@@ -143,6 +143,7 @@ def blend_bars(
                 row["mix"],
                 row["mean"],
                 colors.get(str(row["mix"]).removesuffix(" alone"), "--ink"),
+                interval=row.get("interval"),
                 text=figure(row["mean"]),
                 beside=" · ".join(map(short, row["parts"])),
             )
@@ -169,7 +170,8 @@ def confusion_map(names: Sequence[str], counts: Sequence[Sequence[int]]) -> dict
     for name, row in zip(names, counts, strict=True):
         total = sum(row) or 1
         cells = [
-            {"text": str(c) if c else "", "share": round(c / total, 3), "own": False} for c in row
+            {"text": str(c) if c else "", "share": round(c / total, 3), "own": False, "within": ""}
+            for c in row
         ]
         rows.append({"name": name, "cells": cells})
     caption = "rows: prompts of; columns: sent to"
@@ -180,22 +182,30 @@ def matrix_map(matrix: Mapping[str, Any]) -> dict[str, Any]:
     """Scores of every system (column) on every task (row).
 
     A row whose figures are not from 0 to 1, such as perplexities, has no shades: of some less is
-    better.
+    better. Beside a figure stands half of its interval, where that is known.
     """
     rows = []
     metrics = matrix.get("metrics") or ["own"] * len(matrix["tasks"])
-    for task, metric, scores in zip(matrix["tasks"], metrics, matrix["scores"], strict=True):
+    unknown = [[None] * len(matrix["systems"])] * len(matrix["tasks"])
+    lows, highs = matrix.get("low") or unknown, matrix.get("high") or unknown
+    for task, metric, scores, low, high in zip(
+        matrix["tasks"], metrics, matrix["scores"], lows, highs, strict=True
+    ):
         shaded = all(0 <= s <= 1 for s in scores if known(s))
         cells = [
             {
                 "text": short(score),
                 "share": round(score, 3) if shaded and known(score) else 0,
                 "own": system == task,
+                "within": f"±{short((b - a) / 2)}" if known(a) and known(b) else "",
             }
-            for system, score in zip(matrix["systems"], scores, strict=True)
+            for system, score, a, b in zip(matrix["systems"], scores, low, high, strict=True)
         ]
         rows.append({"name": task if metric == "own" else f"{task} ({metric})", "cells": cells})
-    return {"columns": matrix["systems"], "rows": rows, "caption": "score, from 0 to 1"}
+    caption = "score, from 0 to 1"
+    if matrix.get("low"):
+        caption += ", ± half of the 95 % interval"
+    return {"columns": matrix["systems"], "rows": rows, "caption": caption}
 
 
 def training_rows(training: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -135,6 +135,7 @@ thead th { vertical-align: bottom; }
 .heat td { min-width: 2.3rem; height: 2.3rem; vertical-align: middle; border-radius: 5px;
   background: color-mix(in srgb, var(--accent) calc(var(--share) * 62%), var(--sunk)); }
 .heat td.own { font-weight: 680; }
+.heat td small { display: block; font-weight: 400; font-size: .68em; line-height: 1; }
 .heat caption { caption-side: bottom; color: var(--muted); padding-top: .5rem; font-size: .82rem; }
 
 /* Prompts */
