@@ -19,8 +19,10 @@ PROCESSES ?= 2
 demo: $(VENV)/.installed
 	$(RUN)/loramix demo --out $(DEMO_OUT)
 
+# Quick ones side by side; slow ones measure time and memory, so that each has the machine to itself.
 test: $(VENV)/.installed-dev
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest -n auto --maxprocesses 4 -m "not slow"
+	$(RUN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed-dev
 	$(RUN)/ruff check src tests tools notebooks

@@ -88,6 +88,9 @@ function build() {
   byId("upload-closed").hidden = library.runtime_lora;
 }
 
+// what the server says to programs, for people
+const WORDS = { no_examples: "Without example prompts the gate will hardly choose it." };
+
 async function upload(event) {
   event.preventDefault();
   const note = byId("upload-note");
@@ -105,8 +108,8 @@ async function upload(event) {
     const told = await json("page/upload", { form });
     await readLibrary();
     byId("upload-form").reset();
-    note.textContent = [`${name} is loaded.`, told.examples ? null
-      : "Without example prompts the gate will hardly choose it."].filter(Boolean).join(" ");
+    const warnings = told.warnings.map(({ code, message }) => WORDS[code] ?? `Note: ${message}.`);
+    note.textContent = [`${name} is loaded.`, ...warnings].join(" ");
   } catch (fault) {
     note.className = "error";
     note.textContent = fault.message;
