@@ -47,6 +47,7 @@ class Reply:
     error: str = ""
     seconds: float = 0.0
     first: float = 0.0
+    longest: float = 0.0  # between two events
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -110,7 +111,7 @@ async def ask(
     Args:
         leave_after: events after which the client goes away.
     """
-    reply, begun = Reply(), time.perf_counter()
+    reply, begun, seen = Reply(), time.perf_counter(), 0.0
     writer = None
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
@@ -131,8 +132,12 @@ async def ask(
         async for line in reader:
             if not line.startswith(b"data: "):
                 continue
+            now = time.perf_counter() - begun
             if not reply.events:
-                reply.first = time.perf_counter() - begun
+                reply.first = now
+            else:
+                reply.longest = max(reply.longest, now - seen)
+            seen = now
             reply.events += 1
             if line.startswith(b"data: [DONE]"):
                 reply.whole = True
