@@ -21,7 +21,7 @@ demo: $(VENV)/.installed
 
 # Quick ones side by side; slow ones measure time and memory, so that each has the machine to itself.
 test: $(VENV)/.installed-dev
-	$(RUN)/python -m pytest -n auto --maxprocesses 4 -m "not slow"
+	$(RUN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 	$(RUN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed-dev

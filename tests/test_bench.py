@@ -97,6 +97,7 @@ def test_zipf_loads_skills_from_a_library(settings: Settings) -> None:
     assert result["resident"]["skills_8"] <= 8 < result["loads"]["skills_16"] <= 16
 
 
+@pytest.mark.slow
 def test_memory_looks_at_a_process_of_its_own(settings: Settings) -> None:
     result = run_bench("memory", settings, no_bar)
     check(result, "memory")
@@ -205,6 +206,7 @@ def test_every_id_of_a_made_base_has_a_text(folder: Path) -> None:
 # ── peers ────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_says_why() -> None:
     job = {"model": "no/such/base", "dtype": "fp32", "skills": 1, "rows": 1, "tokens": 1}
     with (

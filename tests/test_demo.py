@@ -143,6 +143,7 @@ def test_what_is_left_is_the_library_the_report_and_the_losses(
     assert left == {"library", "report.html", "losses.json", "losses.png"}
 
 
+@pytest.mark.slow
 def test_a_second_demo_replaces_the_first_one_in_one_change(
     ran: tuple[Path, dict[str, Any]], tiny: Path
 ) -> None:

@@ -30,6 +30,7 @@ from loramix.evaluate import (
     mixed_model,
 )
 from loramix.evaluate.answering import Answer
+from loramix.evaluate.metrics import wilson
 from loramix.evaluate.plots import grouped_bars, standalone
 from loramix.gate import FixedRouter
 from loramix.generate import Completion
@@ -111,7 +112,7 @@ def test_each_system_answers_as_it_should(base: Base) -> None:
     }  # fmt: skip
     assert row["top1_skill"] == "math"
     assert row["parts"]["top1"] == {"math": 1.0, "code": 0.0}
-    assert row["intervals"]["chain"] == [1.0, 1.0]
+    assert row["intervals"]["chain"] == pytest.approx(wilson(1.0, row["n"]))
     assert found["chain"] == 1.0
     assert "ask 0\nM" in answers.asked  # the second reads the first's answer
     assert apart.asked == ["ask 0", "ask 1", "ask 2"]

@@ -164,6 +164,7 @@ def test_each_context_has_the_mix_that_the_gate_gives_it() -> None:
     assert {str(mix) for mix in routed.mixes.values()} == {"math=1", "code=1"}
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_a_wrong_argument_without_a_traceback(
     tasks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

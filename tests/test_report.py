@@ -287,6 +287,13 @@ def test_low_scores_are_called_low_and_chance_is_called_chance() -> None:
     assert "In absolute terms math (0.03) is low" in skills
 
 
+def test_one_skill_is_not_told_as_several() -> None:
+    matrix = {"tasks": ["tone"], "systems": ["base"], "scores": [[0.5]]}
+    page = render_report({"skills": {"tone": {"base": 0.1, "skill": 0.9}}, "matrix": matrix})
+    assert "The skill scores 0.90 where the frozen base alone scores 0.10" in page
+    assert "1 task, 1 system." in page
+
+
 def test_metrics_of_which_less_is_better_are_drawn_but_not_ranked() -> None:
     rows = {
         "text": {"base": 90.0, "skill": 12.0, "higher_is_better": False, "n": 20},

@@ -160,15 +160,16 @@ async def upload(request: Request) -> dict[str, Any]:
         ):
             for file, content in files.items():
                 await asyncio.to_thread(_write, Path(folder) / file, content)
+            fields = {
+                "lora_name": name,
+                "lora_path": Path(folder).name,
+                "description": description or None,
+                "examples": [line for line in examples.splitlines() if line.strip()] or None,
+            }
             try:
-                body = LoadBody(
-                    lora_name=name,
-                    lora_path=Path(folder).name,
-                    description=description or None,
-                    examples=[line for line in examples.splitlines() if line.strip()] or None,
-                )
+                body = LoadBody.model_validate(fields)
             except ValidationError as error:
-                raise RequestValidationError(error.errors()) from error
+                raise RequestValidationError(error.errors(), body=fields) from error
             return await adapters.load_lora_adapter(request, body)
     finally:
         await form.close()

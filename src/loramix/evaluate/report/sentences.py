@@ -23,6 +23,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}".removesuffix(".0") + " %"
 
 
+def _count(number: int, what: str) -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _values(rows: Rows, system: str) -> dict[str, float]:
     """Scores of a system where more is better."""
     return {
@@ -130,7 +135,7 @@ def about_matrix(matrix: Mapping[str, Any]) -> str:
             if name not in (BASE, *matrix["tasks"]):
                 wholes.setdefault(name, []).append(row[name] if known(row[name]) else 0.0)
     if not own or not other:
-        return f"{len(matrix['tasks'])} tasks, {len(systems)} systems."
+        return f"{_count(len(matrix['tasks']), 'task')}, {_count(len(systems), 'system')}."
     name, task = max(other, key=lambda pair: other[pair])
     said = (
         f"On its own task a skill scores {short(_mean(own))} on average, on other tasks "
@@ -326,7 +331,9 @@ def summary(result: Mapping[str, Any], rows: Rows, storage: str | None) -> list[
     said = []
     skill, base, routed = (_values(rows, system) for system in ("skill", "base", "routed"))
     if skill:
-        line = f"{len(skill)} skills score {short(_mean(skill))} on average"
+        several = len(skill) > 1
+        line = f"{len(skill)} skills score" if several else "The skill scores"
+        line += f" {short(_mean(skill))}{' on average' if several else ''}"
         if base:
             line += f" where the frozen base alone scores {short(_mean(base))}"
         if routed:
