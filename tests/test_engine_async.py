@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import threading
 import time
 
 import pytest
@@ -58,6 +59,20 @@ def test_work_between_steps_is_done_with_and_without_a_thread(world: World) -> N
         with pytest.raises(ZeroDivisionError):
             engine.between(lambda: 1 // 0).result(10)
         assert list(submission.result()[0].token_ids) == world.expected(PROMPTS[0], "base")
+
+
+def test_no_work_waits_for_a_thread_that_is_ended(world: World) -> None:
+    def end() -> None:
+        raise SystemExit
+
+    with world.engine() as engine:
+        held = threading.Event()
+        engine.between(lambda: held.wait(20))
+        ended, behind = engine.between(end), engine.between(lambda: 1)
+        held.set()
+        assert isinstance(ended.exception(20), SystemExit)
+        assert isinstance(behind.exception(20), ForwardError)
+        assert engine.start().between(lambda: 2).result(20) == 2
 
 
 def test_a_thread_that_is_ended_fails_its_requests_and_can_be_replaced(world: World) -> None:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TASKS = 8
+"""What is done between two steps at most, so that a crowd of tasks does not stop the streams."""
+
 
 class Engine:
     """Many requests on one base.
@@ -311,10 +314,14 @@ class Engine:
                     self._steps.left += submission.request.n
                     submission.finish(failed(error))
                 self._steps.reset(failed(error))
+                while self._tasks:
+                    task, _ = self._tasks.popleft()
+                    if task.set_running_or_notify_cancel():
+                        task.set_exception(failed(error))
 
-    def _run_tasks(self) -> None:
+    def _run_tasks(self, most: int | None = None) -> None:
         """What waits for a moment between two steps, as far as it had come by now."""
-        for _ in range(len(self._tasks)):
+        for _ in range(min(len(self._tasks), most or len(self._tasks))):
             task, work = self._tasks.popleft()
             if not task.set_running_or_notify_cancel():
                 continue
@@ -333,7 +340,9 @@ class Engine:
             self._wake.clear()
             before = self._steps.count
             with self._stepping:
-                self._run_tasks()
+                self._run_tasks(TASKS)
+            if self._tasks:
+                self._wake.set()
             try:
                 self.step()
             except Exception as error:  # a fault of the engine itself must not end the thread

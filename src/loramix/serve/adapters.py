@@ -47,7 +47,7 @@ async def load_lora_adapter(request: Request, body: LoadBody) -> dict[str, Any]:
     """Add an adapter of the server's folder to the library as a skill."""
     serving = allowed(request)
     _check_name(body.lora_name)
-    return await asyncio.to_thread(_change, serving, lambda: _load(serving, body))
+    return await _one_at_a_time(serving, lambda: _load(serving, body))
 
 
 @router.post("/v1/unload_lora_adapter")
@@ -55,12 +55,13 @@ async def unload_lora_adapter(request: Request, body: UnloadBody) -> dict[str, A
     """Take a skill out of the library."""
     serving = allowed(request)
     _check_name(body.lora_name)
-    return await asyncio.to_thread(_change, serving, lambda: _unload(serving, body))
+    return await _one_at_a_time(serving, lambda: _unload(serving, body))
 
 
 def _load(serving: Serving, body: LoadBody) -> dict[str, Any]:
     name = body.lora_name
-    for text in (body.description or "", *(body.examples or ())):
+    serving.check_text(body.description or "", "description")
+    for text in body.examples or ():
         serving.check_text(text, "examples")
     source = lora_folder(serving.settings, serving.library)
     with copied(source, body.lora_path) as folder, _named(serving, folder, body.lora_path):
@@ -128,11 +129,23 @@ def _unload(serving: Serving, body: UnloadBody) -> dict[str, Any]:
     return _told(serving, f"Success: LoRA adapter '{name}' removed successfully.")
 
 
-def _change(serving: Serving, work: Callable[[], T]) -> T:
-    """Do one change at a time."""
+async def _one_at_a_time(serving: Serving, work: Callable[[], T]) -> T:
+    """Do a change when those before it are done.
+
+    It waits outside of the threads, of which there are few: prompts are read in them too.
+    """
     serving.check_open()
-    if not serving.changing.acquire(timeout=WAIT_SECONDS):
-        raise LibraryBusyError("Another change of the library takes its time.")
+    try:
+        await asyncio.wait_for(serving.changing.acquire(), WAIT_SECONDS)
+    except asyncio.TimeoutError:
+        raise LibraryBusyError("Another change of the library takes its time.") from None
+    change = asyncio.ensure_future(asyncio.to_thread(_change, serving, work))
+    change.add_done_callback(lambda _: serving.changing.release())
+    return await asyncio.shield(change)  # whoever leaves does not end it half-way
+
+
+def _change(serving: Serving, work: Callable[[], T]) -> T:
+    """What came of a change, in the client's words."""
     try:
         return work()
     except LibraryChangedError as error:
@@ -144,8 +157,6 @@ def _change(serving: Serving, work: Callable[[], T]) -> T:
         if "is used by a mix" in error.what:
             raise ApiError(409, "skill_in_use", told.message, param="lora_name") from error
         raise
-    finally:
-        serving.changing.release()
 
 
 def _apart(serving: Serving, work: Callable[[Base], T]) -> T:

@@ -66,7 +66,7 @@ def create_app(settings: ServeSettings | None = None, base: Base | None = None) 
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id"],
+            allow_headers=["*"],  # clients of OpenAI's send many of their own
             expose_headers=_HEADERS,
         )
     app.add_middleware(Observer, serving=serving, metrics=metrics, tracing=tracing)

@@ -112,11 +112,12 @@ class Guard:
         if not stated.isascii() or not stated.isdigit():
             raise ApiError(400, "invalid_request", "The content-length is not a number.")
         parts, size, more = [], 0, True
+        end = time.monotonic() + BODY_SECONDS
         if len(stated) > 18 or int(stated) > most:
             raise _too_large(most)
         try:
             while more:
-                message = await asyncio.wait_for(receive(), BODY_SECONDS)
+                message = await asyncio.wait_for(receive(), end - time.monotonic())
                 if message["type"] == "http.disconnect":
                     break
                 part = message.get("body", b"")

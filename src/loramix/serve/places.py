@@ -36,4 +36,4 @@ def open_library(settings: ServeSettings) -> Library:
 
 def lora_folder(settings: ServeSettings, library: Library) -> Path:
     """The one folder that adapters are loaded from."""
-    return settings.lora_dir or library.path.parent / "adapters"
+    return settings.lora_dir or library.path.resolve().parent / "adapters"

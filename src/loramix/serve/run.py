@@ -40,6 +40,7 @@ def run(settings: ServeSettings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # anybody may write them, and limits hang on who a client is
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=int(settings.grace),
             backlog=BACKLOG,

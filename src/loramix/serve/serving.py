@@ -7,15 +7,15 @@ import copy
 import logging
 import re
 import secrets
-import threading
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from loramix.base import Base, Prompt, load_base
 from loramix.engine import Engine, Limits
-from loramix.errors import DeadlineError, LoramixError
+from loramix.errors import DeadlineError
 from loramix.gate import (
     Router,
     TurnRouting,
@@ -72,7 +72,7 @@ class Serving:
             with lean_imports():
                 base = load_base(self.library.base_id, settings.device, settings.dtype)
         self.base = base
-        self.changing = threading.Lock()
+        self.changing = asyncio.Lock()
         self.draining = False
         self.revived = 0
         self.started = time.time()
@@ -90,6 +90,7 @@ class Serving:
         self._controls = _control_tokens(base)
         self._longest = 64 * base.max_length
         self._routers: dict[str, Router] = {}
+        self._routed = 0
         self._explaining = asyncio.Lock()
         self._pace = Pace()
 
@@ -123,7 +124,7 @@ class Serving:
                 known = stamp
                 try:
                     await asyncio.to_thread(self.refresh)
-                except LoramixError as error:  # damaged; what is in memory goes on
+                except Exception as error:  # damaged; what is in memory goes on, and so does this
                     log("the library cannot be read", {"error": str(error)}, level=logging.ERROR)
 
     def _stamp(self) -> tuple[int, int] | None:
@@ -168,7 +169,7 @@ class Serving:
     def refresh(self) -> None:
         """Have the next requests see what the library has now."""
         self.engine.refresh()
-        self._routers.clear()
+        self._routers = {}
 
     @property
     def has_gate(self) -> bool:
@@ -185,7 +186,7 @@ class Serving:
     @property
     def report(self) -> Path | None:
         """The page of figures that is shown, if there is one."""
-        path = self.settings.report or self.library.path.parent / "report.html"
+        path = self.settings.report or self.library.path.resolve().parent / "report.html"
         return path if path.is_file() else None
 
     @property
@@ -197,7 +198,9 @@ class Serving:
         self, error: Exception, param: str | None = None, hide: Mapping[str, str] | None = None
     ) -> ApiError:
         """What a client reads of it: no paths of this machine, nor what else is to be hidden."""
-        hidden = {**(hide or {}), str(self.library.path): "LIBRARY"}
+        hidden = {**(hide or {}), str(self.library.path.resolve()): "LIBRARY"}
+        if self.library.path.is_absolute():
+            hidden[str(self.library.path)] = "LIBRARY"
         return api_error(error, param=param, hide=hidden)
 
     # ── routing ──────────────────────────────────────────────────────────────────────────────
@@ -253,7 +256,8 @@ class Serving:
             chosen = make_policy(self.library, policy or self.settings.policy)
             return route_prompts(made, [read], chosen)[0]
 
-        return await in_time(asyncio.wrap_future(self.engine.between(work)), end)
+        with self._taken_in():
+            return await in_time(asyncio.wrap_future(self.engine.between(work)), end)
 
     async def why(self, text: str, router: str | None, end: float) -> Why:
         """What carried the decision; the streams go on between the parts of the work.
@@ -274,17 +278,32 @@ class Serving:
                 turned = self._in_turns(made, end)
                 return await asyncio.to_thread(why, turned, text, examples=examples)
 
-        return await in_time(explained(), end)
+        with self._taken_in():
+            return await in_time(explained(), end)
+
+    @contextmanager
+    def _taken_in(self) -> Iterator[None]:
+        """Count a prompt that waits for a router. Raises ApiError where that is one too many."""
+        if self._routed >= self.settings.max_queue:
+            raise ApiError(
+                429, "queue_full", f"{self._routed} prompts wait for a router.", retry_after=1
+            )
+        self._routed += 1
+        try:
+            yield
+        finally:
+            self._routed -= 1
 
     def _router(self, name: str) -> Router:
         """A router by name; between two steps only."""
-        if name not in self._routers:
+        known = self._routers  # a change of the library puts another in its place
+        if name not in known:
             check_router(name, self.library.skills, self.library.mixes)
             made = make_router(name, base=self.base, library=self.library)
             if name.startswith(FIXED):  # there is no end to these
                 return made
-            self._routers[name] = made
-        return self._routers[name]
+            known[name] = made
+        return known[name]
 
     def _in_turns(self, router: Router, end: float) -> Router:
         """The same router, which lets the streams go on after every few prompts until `end`."""
