@@ -76,6 +76,18 @@ def test_rouge_is_that_of_the_package_and_reads_any_script() -> None:
     assert METRICS["rouge_1"]("word", "") == 0.0
 
 
+def test_what_makes_another_answer_is_not_normalised_away() -> None:
+    signed = rows("-1", "1", "-1", "1")
+    assert score_each("accuracy", signed, ["1", "1", " -1", "1."]) == [0.0, 1.0, 1.0, 1.0]
+    choices = rows("A", "B")
+    assert score_each("accuracy", choices, ["", "b"]) == [0.0, 1.0]
+    assert score_each("accuracy", choices, ['"a".', "the B"]) == [1.0, 0.0]
+    code = rows("x = a + b", "return x > y", "y = [1,\n     2]")
+    given = ["x = b - a", "return x < y", "  y = [1, 2]\n"]
+    assert score_each("identical", code, given) == [0.0, 0.0, 1.0]
+    assert SCORED["accuracy"].misfit(rows("yes", "...")) is not None
+
+
 def test_the_best_of_several_right_answers_counts() -> None:
     examples = [
         Example("who?", "Ada", {"answers": ["Ada", "Ada Lovelace"]}),

@@ -157,6 +157,19 @@ def test_a_template_that_the_harness_applied_is_not_applied_again() -> None:
     assert one == pytest.approx(two)
 
 
+def test_a_prompt_beyond_the_context_loses_its_beginning_and_that_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = LoramixLM(mix="math", device="cpu")
+    ask = TASKS["math"].examples("test", 1)[0].prompt
+    until = {"max_gen_toks": 24}
+    long, short = asked("word " * 2000 + ask, until), asked(ask, until)
+    assert "" not in model.generate_until([long, short])
+    assert "1 of 2 prompts do not fit" in caplog.text
+    rendered = model.apply_chat_template([{"role": "user", "content": "word " * 2000 + ask}])
+    assert model.generate_until([asked(rendered, until)]) != [""]
+
+
 def test_each_context_has_the_mix_that_the_gate_gives_it() -> None:
     routed = LoramixLM(device="cpu")
     prompts = {name: TASKS[name].examples("test", 1)[0].prompt for name in ("math", "code")}

@@ -89,7 +89,7 @@ def test_base_is_the_only_line_that_names_a_base() -> None:
 )
 def test_film_reviews_and_questions_beat_the_base(data: Path, tmp_path: Path) -> None:
     """Two of the five and fewer questions; the whole, with its bars: benches/real_tasks.py."""
-    less = {"skills.qa.data.limit": 1500, "train.max_length": 384, "evaluation.max_new_tokens": 24}
+    less = {"skills.qa.data.limit": 800, "train.max_length": 384, "evaluation.max_new_tokens": 24}
     report = trained(only(("sentiment", "qa"), changed(data, tmp_path, "pocket", less)))
     assert report["skills"]["sentiment"]["skill"] >= 0.70
     for name, skill in report["skills"].items():

@@ -3,7 +3,8 @@
     METRICS["f1"](["in Paris"], ["Paris"])        # expected, given → [0.667]
 
 `exact` and `f1` compare after the normalisation of SQuAD's evaluation (Rajpurkar et al. 2016):
-lower case, no punctuation, no articles, single spaces. ROUGE is the `rouge-score` package's.
+lower case, no punctuation, no articles, single spaces. That is for answers in words; `identical` is
+for what punctuation and case are part of, such as code. ROUGE is the `rouge-score` package's.
 """
 
 from __future__ import annotations
@@ -31,6 +32,19 @@ def normal(text: str) -> str:
 def exact(expected: str, given: str) -> float:
     """1 if both are the same text."""
     return float(normal(expected) == normal(given))
+
+
+def identical(expected: str, given: str) -> float:
+    """1 if both are the same, whatever space is between their words and around them."""
+    return float(expected.split() == given.split())
+
+
+def label(text: str) -> str:
+    """The name of a class as it is compared: case, quotes and a last full stop do not matter.
+
+    Signs do, and so does a name that is an article: -1 is not 1, and A is a name.
+    """
+    return " ".join(text.strip(" \t\r\n\"'`*.!").lower().split())
 
 
 def f1(expected: str, given: str) -> float:
@@ -91,6 +105,7 @@ def last_number(text: str) -> float | None:
 
 METRICS: dict[str, Metric] = {
     "exact": exact,
+    "identical": identical,
     "f1": f1,
     "rouge_1": rouge_1,
     "rouge_2": rouge_2,

@@ -41,7 +41,10 @@ def fit_mix(
         str | None, typer.Option(metavar="A,B", help="Only these skills. Without it: all.")
     ] = None,
     metric: Annotated[
-        str, typer.Option(help="auto (exact), exact, f1, rouge_1, rouge_2, rouge_l, or number.")
+        str,
+        typer.Option(
+            help="auto (exact), exact, identical, f1, rouge_1, rouge_2, rouge_l, or number."
+        ),
     ] = "auto",
     save: Annotated[
         str | None,
@@ -113,8 +116,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="M",
-            help="auto, accuracy, macro_f1, exact, f1, rouge_1, rouge_2, rouge_l, number (the "
-            "last one), tests (passed by code), perplexity; TASK=M for one task.",
+            help="auto, accuracy, macro_f1, exact, identical, f1, rouge_1, rouge_2, rouge_l, "
+            "number (the last one), tests (passed by code), perplexity; TASK=M for one task.",
         ),
     ] = None,
     perplexity: Annotated[

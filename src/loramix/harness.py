@@ -9,6 +9,7 @@ and, run as above, the harness's own command line with the model in it. Needs `l
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,6 +36,8 @@ except ImportError as error:
         given=str(error),
         hint="pip install 'loramix[lm-eval]'",
     ) from error
+
+log = logging.getLogger(__name__)
 
 ARGUMENTS = ("library", "mix", "router", "policy", "raw", "max_gen_toks", "batch_size", "device",
              "dtype", "max_batch_size")  # fmt: skip
@@ -211,10 +214,24 @@ class LoramixLM(TemplateLM):  # type: ignore[misc]  # lm_eval ships no types
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
         """Answers, all in one engine; one that cannot be written is empty."""
-        contexts = [str(request.args[0]) for request in requests]
+        samplings = [self._sampling(request.args[1]) for request in requests]
+        whole = [str(request.args[0]) for request in requests]
+        contexts = [
+            self._fitting(text, sampling.max_new_tokens)
+            for text, sampling in zip(whole, samplings, strict=True)
+        ]
+        cut = sum(text != context for text, context in zip(whole, contexts, strict=True))
+        if cut:
+            log.warning(
+                "%d of %d prompts do not fit into the base's context of %d tokens; they lost their "
+                "beginnings. Fewer examples (--num_fewshot) would fit",
+                cut, len(whole), self.max_length,
+            )  # fmt: skip
         asked = [
-            Request(context, mix, self._sampling(request.args[1]))
-            for request, context, mix in zip(requests, contexts, self._mixes(contexts), strict=True)
+            Request(context, mix, sampling)
+            for context, mix, sampling in zip(
+                contexts, self._mixes(contexts), samplings, strict=True
+            )
         ]
         texts = [""] * len(asked)
         limits = Limits(max_rows=self.batch_size)
@@ -240,6 +257,21 @@ class LoramixLM(TemplateLM):  # type: ignore[misc]  # lm_eval ships no types
             if name not in session.mixed.names:
                 session.mixed.add(name, session.library.skill(name).adapter(session.base))
         return mixes
+
+    def _fitting(self, context: str, new: int) -> str:
+        """The end of a context that leaves room for an answer, as the harness's own models cut.
+
+        Args:
+            new: tokens of the answer; at most half of the base's context is kept free for it.
+        """
+        room = self.max_length - min(new, self.max_length // 2)
+        cut = context
+        while (over := len(encode_prompt(self._base, cut)) - room) > 0:
+            ids = self.tokenizer(cut, add_special_tokens=False)["input_ids"]
+            cut = str(self.tokenizer.decode(ids[over:]))
+            if context in self._reader.rendered:
+                self._reader.rendered[cut] = self._reader.rendered[context]
+        return cut
 
     def _sampling(self, wanted: dict[str, Any]) -> Sampling:
         given = normalize_gen_kwargs(dict(wanted), self._max_gen_toks)

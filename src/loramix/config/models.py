@@ -48,8 +48,8 @@ def _template(template: str) -> str:
 SkillName = Annotated[str, AfterValidator(_skill_name)]
 Template = Annotated[str, AfterValidator(_template)]
 Metric = Literal[
-    "auto", "accuracy", "macro_f1", "exact", "f1", "rouge_1", "rouge_2", "rouge_l", "number",
-    "tests", "perplexity",
+    "auto", "accuracy", "macro_f1", "exact", "identical", "f1", "rouge_1", "rouge_2", "rouge_l",
+    "number", "tests", "perplexity",
 ]  # fmt: skip
 
 
@@ -89,9 +89,9 @@ class SkillConfig(_Part):
     )
     metric: Metric = Field(
         default="auto",
-        description="how answers are scored: accuracy or macro_f1 of classes, exact text, f1 over "
-        "words, rouge_1, rouge_2, rouge_l, the last number, tests passed, perplexity; auto: a "
-        "builtin task's own score, else exact, and in `eval` what suits the answers",
+        description="how answers are scored: accuracy or macro_f1 of classes, exact text, "
+        "identical code, f1 over words, rouge_1, rouge_2, rouge_l, the last number, tests passed, "
+        "perplexity; auto: a builtin task's own score, else exact, and in `eval` what suits",
     )
     train: SkillTraining | None = Field(
         default=None, description="settings of `train` for this skill only (together: false)"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from loramix.answers import METRICS, last_number, normal
+from loramix.answers import METRICS, label, last_number, normal
 from loramix.data import Example
 from loramix.errors import UsageError, nearest
 from loramix.pocket.sandbox import run_many
@@ -117,7 +117,7 @@ def _of_text(name: str) -> Mark:
 
 
 def _labels(examples: Sequence[Example]) -> list[str]:
-    return sorted({normal(example.completion) for example in examples})
+    return sorted({label(example.completion) for example in examples})
 
 
 def _confusion(examples: Sequence[Example], texts: Sequence[str]) -> Marks:
@@ -129,7 +129,7 @@ def _confusion(examples: Sequence[Example], texts: Sequence[str]) -> Marks:
     classes = len(place)
     tables = np.zeros((len(examples), classes, classes + 1))
     for row, (example, text) in enumerate(zip(examples, texts, strict=True)):
-        tables[row, place[normal(example.completion)], place.get(normal(text), classes)] = 1
+        tables[row, place[label(example.completion)], place.get(label(text), classes)] = 1
     return Marks(tables.reshape(len(examples), -1))
 
 
@@ -151,11 +151,18 @@ def macro_f1(means: Array) -> Array:
     return shown
 
 
+def _same_class(examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
+    return [
+        float(label(text) in map(label, references(example)))
+        for example, text in zip(examples, texts, strict=True)
+    ]
+
+
 def _no_labels(examples: Sequence[Example]) -> str | None:
     labels = _labels(examples)
     if len(labels) > MOST_LABELS:
         return f"{len(labels)} different answers are no classes (at most {MOST_LABELS})"
-    long = next((label for label in labels if len(label.split()) > _LABEL_WORDS), None)
+    long = next((name for name in labels if not 0 < len(name.split()) <= _LABEL_WORDS), None)
     return None if long is None else f"the answer {_short(long)} is no name of a class"
 
 
@@ -218,9 +225,10 @@ def _perplexity(means: Array) -> Array:
 SCORED: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", _of_text("exact"), misfit=_no_labels, also=("macro_f1",)),
+        Metric("accuracy", of_scores(_same_class), misfit=_no_labels, also=("macro_f1",)),
         Metric("macro_f1", _confusion, macro_f1, _no_labels, also=("accuracy",)),
         Metric("exact", _of_text("exact"), misfit=_nothing_left, also=("f1",)),
+        Metric("identical", _of_text("identical")),
         Metric("f1", _of_text("f1"), misfit=_nothing_left, also=("exact",)),
         Metric("rouge_1", _of_text("rouge_1"), misfit=_nothing_left, also=("rouge_2", "rouge_l")),
         Metric("rouge_2", _of_text("rouge_2"), misfit=_nothing_left, also=("rouge_1", "rouge_l")),
