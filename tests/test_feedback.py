@@ -157,6 +157,7 @@ def spoiling() -> list[dict[str, Any]]:
     return [{"prompt": row.prompt, "skill": "code"} for row in rows]
 
 
+@pytest.mark.slow
 def test_corrections_that_spoil_old_prompts_are_refused_unless_forced(
     library: Path, tmp_path: Path
 ) -> None:

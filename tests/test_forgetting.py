@@ -45,6 +45,7 @@ TASKS = {"yes": Says("yes"), "no": Says("no"), "red": Says("red")}
 JOBS = [SkillJob(name, task.examples("train", 16), (), LORA) for name, task in TASKS.items()]
 
 
+@pytest.mark.slow
 def test_skills_of_a_library_keep_their_scores_and_one_adapter_loses_the_first_task(
     tmp_path: Path,
 ) -> None:

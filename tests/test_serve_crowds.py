@@ -59,7 +59,7 @@ def test_prompts_that_wait_for_a_router_are_bounded() -> None:
         try:
             body = {"prompt": "What is 2 + 3?"}
             asked = [pool.submit(http.post, ROUTE, json=body) for _ in range(8)]
-            refused, rest = wait(asked, timeout=5)
+            refused, rest = wait(asked, timeout=2)
         finally:
             held.set()
         assert holding.result(30)
@@ -95,6 +95,7 @@ def test_a_body_that_drips_has_so_long_as_a_whole(monkeypatch: pytest.MonkeyPatc
     assert b"request_timeout" in sent[1]["body"]
 
 
+@pytest.mark.slow
 def test_a_rate_holds_whatever_address_a_client_says_it_comes_from() -> None:
     server = ServerProcess("--rate", "2")
     try:

@@ -194,6 +194,7 @@ def adapters(library: Path) -> Path:
     return library.parent / "adapters"
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_streams_and_changes_and_ends_well(library: Path, adapters: Path) -> None:
     with serving("--library", str(library), "--allow-runtime-lora") as server:
         loaded: list[int] = []

@@ -121,6 +121,7 @@ def test_without_being_asked_nothing_is_traced(spans: InMemorySpanExporter) -> N
     assert not ours(spans)
 
 
+@pytest.mark.slow
 def test_a_collector_gets_the_spans_before_the_server_ends() -> None:
     got: list[tuple[str, bytes]] = []
 
