@@ -41,7 +41,8 @@ class Answer:
         self.id = new_id("chatcmpl" if self.chat else "cmpl")
         self.created = int(time.time())
         self.begun = [False] * self.submission.request.n
-        self._shown = [Shown(self.serving.base) for _ in self.begun]
+        wanted = self.body.alternatives is not None
+        self._shown = [Shown(self.serving.base) for _ in self.begun] if wanted else []
         self.tokens = 0
         self.texts = [""] * self.submission.request.n if self.serving.settings.log_prompts else None
         self.reasons: list[str | None] = [None] * self.submission.request.n
