@@ -169,9 +169,11 @@ def evaluate(
                 with phases.phase("measure the routers"):
                     result["routing"] = _routing(wanted, routers, kinds, examples, seed)
             if kinds and ways:
-                result |= measure_composites(
+                found = measure_composites(
                     after, before, opened, kinds, ways, examples, seed, phases
                 )
+                found["failures"] = [*result["failures"], *found["failures"]]
+                result |= found
     except KeyboardInterrupt:
         raise _stopped(asked) from None
     finally:
@@ -193,6 +195,7 @@ def evaluate(
         "answers": {
             "computed": after.computed + (0 if before is None else before.computed),
             "computed_tokens": after.computed_tokens,
+            "rated": after.rated,
             "cached": 0 if kept is None else kept.hits,
             "broken": 0 if kept is None else kept.broken,
         },
@@ -210,7 +213,7 @@ def evaluate(
 
 def _stopped(asked: Sequence[Answers]) -> Interrupted:
     """What is kept of a run that Ctrl-C ended, and how to go on."""
-    written = sum(answers.computed for answers in asked)
+    written = sum(answers.computed + answers.rated for answers in asked)
     cache = next((answers.cache for answers in asked if answers.cache is not None), None)
     if not written:
         return Interrupted("Stopped before a new answer was written.", hint="run it again")

@@ -105,7 +105,8 @@ class Evaluation(TypedDict, total=False):
     composites: requests that need two skills, see `evaluate_composites`; skills.NAME.{before,
         after}: each of their skills alone, in the library trained apart and in this one.
     failures: [{task, system, reason, rows}], all of them.
-    answers: {computed, computed_tokens, cached, broken}; cache: its file or None.
+    answers: {computed, computed_tokens, rated (likelihoods that were computed), cached, broken};
+        cache: its file or None.
     phases: phase → seconds. seconds, library, base, seed, plot: as they say.
     """
 
