@@ -97,6 +97,8 @@ class System:
             row["router"], row["policy"] = self.router.name, self.policy.kind
         if self.path is not None:
             row["path"] = self.path
+        if self.usual:
+            row["usual"] = True
         return row
 
 

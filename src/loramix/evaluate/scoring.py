@@ -72,6 +72,16 @@ class Metric:
     also: tuple[str, ...] = field(default=())
     blank: bool = False
 
+    def score_each(self, examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
+        """A score for each answer, for what needs one: F1 over classes has only its accuracy, and
+        a perplexity is of no answer, so that the exact text counts.
+        """
+        by_row = {"macro_f1": "accuracy", "perplexity": "exact"}.get(self.name)
+        mark = self.mark if by_row is None else SCORED[by_row].mark
+        assert mark is not None
+        scores: list[float] = mark(examples, texts).values[:, 0].tolist()
+        return scores
+
 
 def references(example: Example) -> list[str]:
     """The right answers: the completion, and those of the row's list that it was taken from.
@@ -303,13 +313,8 @@ def check_metric(name: str) -> None:
 
 
 def score_each(name: str, examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
-    """A score for each answer, for what needs one: F1 over classes has only its accuracy, and a
-    perplexity is of no answer, so that the exact text counts.
-    """
-    metric = SCORED[{"macro_f1": "accuracy", "perplexity": "exact"}.get(name, name)]
-    assert metric.mark is not None
-    scores: list[float] = metric.mark(examples, texts).values[:, 0].tolist()
-    return scores
+    """The same by the metric's name."""
+    return SCORED[name].score_each(examples, texts)
 
 
 def companions(metric: Metric, examples: Sequence[Example]) -> list[Metric]:

@@ -99,7 +99,7 @@ def evaluate_skills(
     answers = answers or Answers(base, mixed_model(base, skills))
     if "skill" in systems:
         check_skills(tasks, answers.mixed.names)
-    sets = {name: _test_set(task, n, seed) for name, task in tasks.items()}
+    sets = {name: held_out(task, n, seed) for name, task in tasks.items()}
     measured = measure(
         answers,
         [
@@ -161,7 +161,8 @@ def _check_systems(systems: Sequence[str], router: Router | None) -> None:
         raise UsageError("The routed system needs a router.", hint="pass router=…, or leave it out")
 
 
-def _test_set(task: MakesExamples | TestSet, n: int, seed: int) -> TestSet:
+def held_out(task: MakesExamples | TestSet, n: int, seed: int) -> TestSet:
+    """`n` held-out examples of a task that makes its own, or the test set as it is."""
     if isinstance(task, TestSet):
         return task
     return TestSet(task.examples("test", n, seed), task.score_many, task.max_new_tokens)

@@ -119,6 +119,7 @@ th:last-child, td:last-child { padding-right: 0; }
 tbody tr:last-child > * { border-bottom: 0; }
 td.n, th.n { text-align: right; }
 td.n { white-space: nowrap; }
+.sub { display: block; color: var(--muted); font-size: .8rem; }
 thead th { vertical-align: bottom; }
 .met, .missed { white-space: nowrap; font-weight: 600; }
 .met { color: var(--good); }
