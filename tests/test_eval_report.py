@@ -14,6 +14,7 @@ from loramix.commands.evaluate import evaluate
 from loramix.commands.train import train
 from loramix.errors import UsageError
 from loramix.evaluate import EvaluationWarning
+from loramix.evaluate.report.comparisons import signed
 from loramix.library import Library
 from test_report import section
 from tiny_base import save_base
@@ -38,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said = {"animal": ("the cat sat on", "mat"), "number": ("add two and", "four")}
     skills = {}
     for name, (prompt, answer) in said.items():
-        rows = [{"q": f"{prompt} {i}", "a": answer if i % 4 else "the"} for i in range(40)]
+        rows = [{"q": f"{prompt} {i}", "a": answer if i % 4 else "dog"} for i in range(40)]
         rows[7] = {"q": f"{prompt} {'long ' * 200}", "a": answer}  # fits no context
         for file, some in (("train", rows[10:]), ("dev", rows[:10])):
             text = "".join(json.dumps(row) + "\n" for row in some)
@@ -102,7 +103,7 @@ def test_what_failed_and_what_is_chance_stand_on_the_page(
     assert "animal over base" in differences
     assert "gate/top1 over animal alone" in differences
     cell = told["tasks"]["animal"]["systems"]["animal"]["over_base"]
-    assert f"{cell['low']:+.2f}".replace("-", "−").replace("+0.00", "±0.00") in differences
+    assert signed(cell["low"]) in differences
 
 
 def test_an_expert_stands_beside_the_skills_that_it_was_made_of(told: dict[str, Any]) -> None:
@@ -113,7 +114,8 @@ def test_an_expert_stands_beside_the_skills_that_it_was_made_of(told: dict[str, 
 
 
 def test_what_is_forgotten_is_measured_when_asked_for_kept_and_shown_again(place: Path) -> None:
-    asked = measured(place, "asked.html", also="forgetting", perplexity=True)
+    with pytest.warns(EvaluationWarning, match="1 of 10 rows count as wrong"):
+        asked = measured(place, "asked.html", also="forgetting", perplexity=True)
     found = asked["forgetting"]
     assert found["unchanged"]
     assert found["moved"] == 0.0

@@ -87,7 +87,11 @@ class Beside:
         light = ["samples", *(["merging", "storage"] if small else [])]
         parts = list(also) if also is not None else light if report else []
         parts = [part for part in parts if part not in cannot]
-        missing = {part: cannot.get(part, f"--also {part}") for part in PARTS if part not in parts}
+        missing = {
+            part: cannot.get(part, f"run it again with --also {part}")
+            for part in PARTS
+            if part not in parts
+        }
         return cls(parts, missing if report else {}, also is not None)
 
     def give_up(self, part: str, error: LoramixError) -> None:
@@ -170,8 +174,11 @@ def measure_beside(
             except LoramixError as error:
                 beside.give_up("storage", error)
     asked = "forgetting" in beside.parts
-    with phases.phase("see what is forgotten") as step:
-        forgot = forgetting_of(base, wanted, library, settings, answers, seed, step, not asked)
+    if asked:
+        with phases.phase("see what is forgotten") as step:
+            forgot = forgetting_of(base, wanted, library, settings, answers, seed, step)
+    else:
+        forgot = forgetting_of(base, wanted, library, settings, answers, seed)
     if forgot is not None:
         rows = {name: result["tasks"][name].get("base") for name in forgot["tasks"]}
         if None not in rows.values():
@@ -253,9 +260,9 @@ def samples_of(
               Mix.of({task.skill: 1.0}) if task.skill else None)
         for task in tasks for example in task.examples[:each]
     ]  # fmt: skip
-    for name, kind in kinds.items():
+    for kind in kinds.values():
         [example] = kind.answerable("test", 1, seed)
-        what = f"{name.replace('_', ' ')}: {' and '.join(kind.skills)}"
+        what = f"two skills: {' and '.join(kind.skills)}"
         shown.append(Shown(what, example.prompt, kind.max_new_tokens))
     if any(name in TASKS for name in library.skills):
         shown.append(Shown("none of the skills", NONE.examples("test", 1, seed)[0].prompt, 48))

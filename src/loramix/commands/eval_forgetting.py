@@ -65,13 +65,12 @@ def forgetting_of(
     settings: Config | None,
     answers: Answers,
     seed: int,
-    step: Step,
-    known_only: bool,
+    step: Step | None = None,
 ) -> dict[str, Any] | None:
     """`forgetting` of the report, as `show_forgetting` says it; None where it cannot be had.
 
     Args:
-        known_only: train nothing, and take what an earlier run has kept.
+        step: is told how far it is. None trains nothing, and takes what an earlier run has kept.
     """
     jobs = forgetting_jobs(wanted, library, settings, seed)
     if len(jobs) < 2:
@@ -90,7 +89,7 @@ def forgetting_of(
     lengths = [[held[name].max_new_tokens for name in names], jobs[0].lora.model_dump(mode="json")]
     key = ["forgetting", [own[name] for name in names], config.model_dump(mode="json"), lengths,
            learned, asked]  # fmt: skip
-    if known_only:
+    if step is None:
         earlier = None if answers.cache is None else answers.cache.get_record(*key)
         return None if earlier is None else dict(earlier)
 

@@ -173,6 +173,8 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
         "tiles_shown": parts.key_numbers(result, skills, gate, comparisons.common_means(skills)),
         "training": training,
         "training_rows": parts.training_rows(training),
+        "training_losses": any(run.get("losses") or parts.known(run.get("dev_loss"))
+                               for run in training.values()),
         "scores": parts.system_bars(skills, parts.SYSTEMS, goal),
         "systems": [(s, c) for s, c in parts.SYSTEMS.items()
                     if any(parts.known(row.get(s)) for row in skills.values())],

@@ -10,6 +10,7 @@ from loramix.mix import BASE
 
 Rows = Mapping[str, Mapping[str, Any]]
 _OTHERS = ("mix", "expert", "model")
+_NOUGHT = 1e-9  # what sums of the same scores in another order may differ by
 
 
 def listed(names: Sequence[str]) -> str:
@@ -85,7 +86,7 @@ def _group(
         if not known(d["mean"]):
             continue
         left, right = sorted((50.0, place(d["mean"])))
-        clear = d["low"] > 0 or d["high"] < 0
+        clear = d["low"] > _NOUGHT or d["high"] < -_NOUGHT
         rows.append(
             {
                 "label": label,
@@ -102,8 +103,11 @@ def _group(
 
 
 def signed(value: float) -> str:
-    """A difference with its sign: `+0.12`, `−0.03`."""
-    return ("+" if value > 0 else "−" if value < 0 else "±") + short(abs(value))
+    """A difference with its sign: `+0.12`, `−0.03`, `0.00`."""
+    text = short(abs(value))
+    if not text.strip("0."):
+        return text
+    return ("+" if value > 0 else "−") + text
 
 
 def about_differences(groups: Sequence[Mapping[str, Any]]) -> str:

@@ -34,7 +34,7 @@ MACROS = """
 
 {%- macro differences_of(groups) %}
 {%- for group in groups %}
-<div class="group wide">
+<div class="group diff">
 <b>{{ group.name }}{% if group.note %}<small>{{ group.note }}</small>{% endif %}</b>
 <div>
 {%- for row in group.rows %}
@@ -118,13 +118,15 @@ learn.</p>
 {%- endif %}
 <div class="card long scroll"><table>
 <thead><tr><th>skill</th><th>learned from</th><th class="n">steps</th><th class="n">tokens</th>
-<th class="n">last loss</th><th class="n">held-out loss</th></tr></thead>
+{%- if training_losses %}<th class="n">last loss</th><th class="n">held-out loss</th>{% endif %}
+</tr></thead>
 <tbody>
 {%- for row in training_rows %}
 <tr><td>{{ row.name }}{% if row.what %}<small class="sub">{{ row.what }}</small>{% endif %}</td>
 <td>{{ row.data or "–" }}{% if row.lora %}<small class="sub">{{ row.lora }}</small>{% endif %}</td>
 <td class="n">{{ row.steps }}</td><td class="n">{{ row.tokens }}</td>
-<td class="n">{{ row.last }}</td><td class="n">{{ row.dev }}</td></tr>
+{%- if training_losses %}
+<td class="n">{{ row.last }}</td><td class="n">{{ row.dev }}</td>{% endif %}</tr>
 {%- endfor %}
 </tbody></table></div></figure>
 </section>
