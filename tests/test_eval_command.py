@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loramix.base import Base, load_base
+from loramix.base import Base, check_prompt, load_base
 from loramix.commands.eval_systems import digests
 from loramix.commands.evaluate import evaluate
 from loramix.data import Example
@@ -18,6 +18,7 @@ from loramix.errors import (
     AdapterMismatchError,
     LibraryError,
     LoramixError,
+    PromptError,
     UnknownSkillError,
     UsageError,
 )
@@ -88,17 +89,17 @@ class Scripted(Answers):
     """Answers that say with what they were made: M for math, C for code, small for half of it."""
 
     def ask(self, questions: Sequence[Question], step: Any = None) -> list[Answer]:
-        return []  # what is asked ahead is asked again, one by one
+        self.asked = [*getattr(self, "asked", []), *(q.prompt for q in questions)]
+        return [self.answer(question) for question in questions]
 
-    def __call__(
-        self, prompts: Sequence[str], mixes: Sequence[Mix], max_new_tokens: int, step: Any = None
-    ) -> list[Completion]:
-        self.asked = [*getattr(self, "asked", []), *prompts]
-        texts = [
-            "".join((n[0].upper() if w == 1 else n[0]) for n, w in mix.weights.items())
-            for mix in mixes
-        ]
-        return [Completion(text, 1, 1, "stop", ()) for text in texts]
+    def answer(self, question: Question) -> Answer:
+        try:
+            check_prompt(self.base, question.prompt)
+        except PromptError as error:
+            return error
+        weights = question.mix.weights.items()
+        text = "".join(name[0].upper() if weight == 1 else name[0] for name, weight in weights)
+        return Completion(text, 1, 1, "stop", ())
 
 
 def test_each_system_answers_as_it_should(base: Base) -> None:
@@ -115,9 +116,11 @@ def test_each_system_answers_as_it_should(base: Base) -> None:
     assert row["intervals"]["chain"] == pytest.approx(wilson(1.0, row["n"]))
     assert found["chain"] == 1.0
     assert "ask 0\nM" in answers.asked  # the second reads the first's answer
+    assert found["blend_over"]["chain"]["mean"] == -1.0
+    assert found["blend_over"]["base"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert apart.asked == ["ask 0", "ask 1", "ask 2"]
     less = evaluate_composites(answers, {"spelled": Spelled()}, n=2)
-    assert set(less) == {"base", "top1", "chain", "intervals", "spelled"}
+    assert set(less) == {"base", "top1", "chain", "intervals", "spelled"}  # no blend to compare
 
 
 def test_a_second_prompt_that_does_not_fit_leaves_the_first_answer(base: Base) -> None:
@@ -128,6 +131,30 @@ def test_a_second_prompt_that_does_not_fit_leaves_the_first_answer(base: Base) -
 
     row = evaluate_composites(Scripted(base, mixed_model(base, {})), {"long": Long()}, n=1)["long"]
     assert row["parts"]["chain"] == {"math": 1.0, "code": 0.0}
+    [(reason, rows)] = row["failed"]["chain"].items()
+    assert (rows, reason.partition(":")[0]) == (1, "of the second of a chain")
+
+
+def test_a_request_that_cannot_be_answered_is_wrong_and_told_and_the_others_go_on(
+    base: Base,
+) -> None:
+    class OneLong(Spelled):
+        def answerable(self, split: Any, n: int, seed: int = 0) -> list[Example]:
+            return [Example("7" * 2 * base.max_length, "x"), *super().answerable(split, n - 1)]
+
+        def score_parts(
+            self, examples: Sequence[Example], texts: Sequence[str]
+        ) -> dict[str, list[float]]:
+            return {"math": [1.0] * len(texts), "code": [1.0] * len(texts)}
+
+    both = FixedRouter(("math", "code"), "math=0.5,code=0.5")
+    scripted = Scripted(base, mixed_model(base, {}))
+    row = evaluate_composites(scripted, {"long": OneLong()}, router=both, n=4)["long"]
+    for system in ("base", "top1", "chain", "blend"):
+        assert row[system] == 0.75
+        assert row["parts"][system] == {"math": 0.75, "code": 0.75}
+        [(reason, rows)] = row["failed"][system].items()
+        assert (rows, "does not fit into the context" in reason) == (1, True)
 
 
 def test_right_is_where_all_parts_are() -> None:

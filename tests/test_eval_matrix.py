@@ -30,6 +30,7 @@ from loramix.evaluate import (
 )
 from loramix.evaluate.answering import is_text
 from loramix.evaluate.heat import draw_evaluation
+from loramix.evaluate.likelihood import Row, likelihoods
 from loramix.evaluate.scoring import SCORED
 from loramix.generate import Completion
 from loramix.library import Library
@@ -141,7 +142,9 @@ def test_composites_keep_their_keys(told: dict[str, Any]) -> None:
 def test_a_second_run_computes_nothing_and_says_the_same(told: dict[str, Any]) -> None:
     first, second = told["told"], told["again"]
     assert first["answers"]["computed"] > 0
+    assert first["answers"]["rated"] > 0
     assert first["answers"]["broken"] == second["answers"]["computed"] == 0
+    assert second["answers"]["rated"] == 0
     for key in ("matrix", "tasks", "multi_domain", "composites", "failures"):
         assert first[key] == second[key]
 
@@ -351,6 +354,31 @@ def test_a_broken_entry_is_a_miss_with_a_warning(
         warnings.simplefilter("error")
         assert third.ask(ASKED) == wanted
     assert third.computed == 0
+
+
+def test_likelihoods_are_kept_like_answers_and_a_broken_one_is_computed_again(
+    answers: Answers, tmp_path: Path
+) -> None:
+    rows = [Row((3, 4, 5 + i), 1, mix) for i in range(3) for mix in (Mix.base(), Mix.parse("math"))]
+    path = tmp_path / "answers"
+    first = Answers(answers.base, answers.mixed, cache=kept(path))
+    wanted = first.rate(rows)
+    assert wanted == likelihoods(answers.mixed, answers.base, rows, first.batch_size)
+    assert first.cache is not None
+    first.cache.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE answers SET answer = '[0, 0]' WHERE rowid = 2")
+    connection.close()
+    second = Answers(answers.base, answers.mixed, cache=kept(path))
+    with pytest.warns(CacheWarning, match="a broken entry; what it held is computed again"):
+        found = second.rate(rows)
+    assert [each.logprob for each in found] == pytest.approx(
+        [each.logprob for each in wanted], abs=1e-3
+    )
+    assert second.cache is not None
+    assert (second.rated, second.cache.hits, second.cache.broken) == (1, 5, 1)
+    assert second.rate(rows[:2]) == second.rate(rows)[:2]
+    assert second.rated == 1  # within a run nothing is rated twice
 
 
 def test_a_file_that_is_no_cache_is_put_aside(tmp_path: Path) -> None:

@@ -329,10 +329,10 @@ def test_prompts_that_do_not_fit_count_as_wrong_and_are_told(
     held = exact_sets(base, adapters)["a"]
     long = Example("z" * 400, "never", {})
     both = TestSet([long, *held.examples], held.score_many, held.max_new_tokens)
-    with pytest.warns(UserWarning, match="1 of .* do not fit into the context"):
+    with pytest.warns(UserWarning, match="1 of 3 rows count as wrong: .*not fit into the context"):
         row = evaluate_skills(base, adapters, {"a": both}, ["skill"])["a"]["skill"]
     assert row["n"] == len(held.examples) + 1
     assert sum(row["values"]) == len(held.examples)
-    with pytest.warns(UserWarning, match="1 of 1"):
+    with pytest.warns(UserWarning, match="1 of 1 rows"):
         none = evaluate_skills(base, adapters, {"a": TestSet([long], held.score_many, 4)}, ["base"])
     assert none["a"]["base"]["score"] == 0.0

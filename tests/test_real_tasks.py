@@ -53,8 +53,13 @@ def only(names: Sequence[str], config: Path) -> Path:
 
 def trained(config: Path) -> dict[str, Any]:
     """What `loramix train CONFIG --json` says, in a process of its own."""
+    return ran("train", str(config))
+
+
+def ran(*command: str) -> dict[str, Any]:
+    """What a command says with `--json`."""
     done = subprocess.run(
-        [sys.executable, "-m", "loramix", "train", str(config), "--json"],
+        [sys.executable, "-m", "loramix", *command, "--json"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
@@ -97,6 +102,32 @@ def test_film_reviews_and_questions_beat_the_base(data: Path, tmp_path: Path) ->
         assert skill["n"] == 500
         assert skill["gain"]["low"] > 0, (name, skill)
     assert report["gate"]["accuracy"] >= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (pocket_path() / "config.json").exists(), reason="the pocket base is not built"
+)
+def test_two_commands_train_evaluate_and_report_the_five_tasks(data: Path, tmp_path: Path) -> None:
+    """A slice of each: what the two commands at the head of the YAML do, not how well."""
+    few: dict[str, Any] = {f"skills.{name}.data.limit": 24 for name in TASKS}
+    few |= {f"skills.{name}.dev.limit": 6 for name in TASKS}
+    few |= {"train.max_steps": 2, "train.batch_size": 2, "train.grad_accum": 1}
+    few |= {"evaluation.examples": 3, "evaluation.max_new_tokens": 6}
+    config = changed(data, tmp_path, "pocket", few)
+    trained(config)
+    page = tmp_path / "report.html"
+    told = ran("eval", str(config), "--report", str(page), "--cache", str(tmp_path / "answers"))
+    assert list(told["tasks"]) == list(TASKS)
+    assert {told["tasks"][name]["metric"] for name in TASKS} == {
+        "exact", "rouge_l", "number", "identical", "f1",
+    }  # fmt: skip
+    text = page.read_text("utf-8")
+    for anchor in ("training", "skills", "matrix", "differences", "routing", "prompts",
+                   "retention", "storage", "failures", "time"):  # fmt: skip
+        assert f'<section id="{anchor}">' in text
+    assert text.count('class="plot"') >= 5 + 1 + 2  # losses, calibration, storage
+    assert len(text.encode()) <= 3_000_000
 
 
 @pytest.mark.slow

@@ -90,6 +90,10 @@ def everything() -> dict[str, Any]:
             "chain": 0.4,
             "blend": 0.75,
             "intervals": {"base": [0.0, 0.0], "chain": [0.3, 0.5], "blend": [0.6, 0.9]},
+            "blend_over": {
+                "base": {"mean": 0.75, "low": 0.6, "high": 0.9},
+                "chain": {"mean": 0.35, "low": -0.02, "high": 0.7},
+            },
             "two_parts": {
                 "n": 40,
                 "base": 0.0,
@@ -150,6 +154,11 @@ def everything() -> dict[str, Any]:
             name: {"losses": [3.0, 2.0, 1.0], "dev_losses": [[3, 1.1]], "steps": 3, "tokens": 99}
             for name in NAMES
         },
+        "failures": [
+            {"task": "math", "system": "base", "reason": "no <b>memory</b> for it", "rows": 3},
+            {"task": "math", "system": "code", "reason": "no <b>memory</b> for it", "rows": 3},
+        ],
+        "not_measured": [{"what": "What a larger base does", "how": "give one"}],
         "phases": {"train": 300.0, "score": 60.0},
         "seconds": 423.0,
         "peak_rss_mb": 1234.5,
@@ -285,6 +294,42 @@ def test_low_scores_are_called_low_and_chance_is_called_chance() -> None:
     skills = section(render_report({"skills": rows}), "skills")
     assert "on math the gain is not clear of chance" in skills
     assert "In absolute terms math (0.03) is low" in skills
+
+
+def test_differences_say_what_is_clear_and_failures_what_failed(page: str) -> None:
+    shown = section(page, "differences")
+    assert "blend over base" in shown
+    assert "+0.60 to +0.90" in shown
+    assert "−0.02 to +0.70" in shown
+    assert "Of 2 differences 1 are clearly above nought, 0 clearly below, and 1 may be" in shown
+    failed = section(page, "failures")
+    assert "3 of base and code" in failed
+    assert "no &lt;b&gt;memory&lt;/b&gt; for it" in failed
+    assert "give one" in section(page, "missing")
+    nothing = render_report({"skills": {"math": {"base": 0.1}}, "failures": []})
+    assert "Every row was read, answered and judged." in section(nothing, "failures")
+
+
+def test_headline_means_are_over_the_tasks_that_all_systems_share() -> None:
+    rows = {
+        "math": {"base": 0.1, "skill": 0.9, "routed": 0.9},
+        "code": {"base": 0.3, "skill": 0.7, "routed": 0.5},
+        "films": {"base": 0.8, "routed": 0.8},  # of no skill
+    }
+    page = render_report({"tasks": rows})
+    assert "2 skills score 0.80 where the frozen base alone scores 0.20; with the gate choosing, " \
+        "0.70: means over math and code." in page  # fmt: skip
+    for figure_, label in (("0.800", "right adapter"), ("0.700", "routed by the gate"),
+                           ("0.200", "base alone")):  # fmt: skip
+        assert re.search(rf"<b>{figure_}</b><span>mean score[^<]*{label}, 2 of 3 tasks<", page)
+    assert "costs 0.100 on average over math and code" in page
+    matrix = {
+        "tasks": ["math", "code"],
+        "systems": ["base", "math", "code", "gate/top1", "mix x"],
+        "scores": [[0.1, 0.9, 0.2, 0.8, 1.0], [0.1, 0.2, 0.9, 0.8, None]],
+    }
+    said = caption(render_report({"matrix": matrix}), "matrix")
+    assert "Of the other systems that took math and code, gate/top1 does best, 0.80" in said
 
 
 def test_one_skill_is_not_told_as_several() -> None:

@@ -109,7 +109,8 @@ def evaluate(
     expert: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="DIR", help="Measure a merged adapter of `loramix merge` too; repeatable."
+            metavar="DIR",
+            help="Measure what `loramix merge` wrote too, an adapter or a whole model; repeatable.",
         ),
     ] = None,
     metric: Annotated[
@@ -156,6 +157,15 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Write all of it as a page, such as report.html."),
     ] = None,
+    also: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Beside the scores: samples, merging (all skills into one), storage, forgetting "
+            "(trains for a while); or none. Without it a report has samples, on a small base "
+            "merging and storage, and what an earlier run kept.",
+        ),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -194,6 +204,7 @@ def evaluate(
             seed=seed,
             plot=plot,
             report=report,
+            also=also,
             cache=cache,
             use_cache=not no_cache,
             library=library,

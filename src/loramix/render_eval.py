@@ -65,6 +65,8 @@ def _matrix(result: Mapping[str, Any]) -> None:
         [row if several else row[:-1] for row in rows],
         f"{_counts(result['tasks'])}, ± half of the 95 % interval",
     )
+    if several and len(means["tasks"]) < len(matrix["tasks"]):
+        say(f"mean: of {', '.join(means['tasks'])}")
     for way, what in (("skill", "each task with its own skill"), ("routed", "routed")):
         if several and way in means["systems"]:
             row = means["systems"][way]

@@ -51,7 +51,7 @@ def measure_composites(
     seed: int,
     phases: Phases,
 ) -> dict[str, Any]:
-    """`composites` and `skills` of the result; see `loramix.evaluate.result`."""
+    """`composites`, `skills` and their `failures`; see `loramix.evaluate.result`."""
     from loramix.evaluate import evaluate_composites
     from loramix.gate import make_policy, read_gate
 
@@ -69,6 +69,12 @@ def measure_composites(
             seed=seed,
             progress=lambda what, done, total: step(done, total, what),
         )
+    result["failures"] = [
+        {"task": name, "system": system, "reason": reason, "rows": rows}
+        for name in kinds
+        for system, failed in result["composites"][name]["failed"].items()
+        for reason, rows in failed.items()
+    ]
     if before is None and "top1" not in systems:
         return result
     with phases.phase("measure their skills") as step:

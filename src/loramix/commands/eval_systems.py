@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from loramix.adapter import Adapter, read_adapter
 from loramix.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from loramix.base import Base
 from loramix.errors import UsageError, nearest
-from loramix.evaluate import EvalTask, System
+from loramix.evaluate import Answers, EvalTask, System
 from loramix.gate import CentroidRouter, KeywordRouter, LearnedGate, make_policy, make_router
 from loramix.gate.router import Router
 from loramix.library import Library
+from loramix.merge.output import RECORD
 from loramix.mix import BASE, Mix, check_skills
 from loramix.storage import file_sha256, sha256
 
@@ -34,26 +37,34 @@ POLICIES = ("top1", "topk", "blend")
 
 @dataclass(frozen=True)
 class Expert:
-    """The folder of a merged adapter.
+    """A merged adapter, or a standalone model.
 
     Attributes:
-        name: as a skill beside the base, such as `expert-support`.
+        name: as a skill beside the base, such as `expert-support`; of a model, as a system.
         path: its folder.
-        digest: of its files.
+        digest: of its files, or of what it was made from.
+        record: what `loramix merge` says of it: `method`, `rank`, `weights` of the skills.
+        made: the adapter, where it was made now and not read.
+        shown_as: its name in the result, if not the one that follows from `name`.
+        whole: whether the folder holds a model.
     """
 
     name: str
     path: Path
     digest: str
+    record: Mapping[str, Any] = field(default_factory=dict)
+    made: Adapter | None = None
+    shown_as: str = ""
+    whole: bool = False
 
     @property
     def shown(self) -> str:
         """Its name in the result."""
-        return self.name.replace("-", " ", 1)
+        return self.shown_as or self.name.replace("-", " ", 1)
 
     def adapter(self, base: Base) -> Adapter:
         """Read it, checked against the base."""
-        return read_adapter(self.path, base.model)
+        return self.made or read_adapter(self.path, base.model)
 
 
 def parse_groups(text: str) -> list[str]:
@@ -119,33 +130,46 @@ def parse_recipes(recipes: Sequence[str], library: Library) -> dict[str, Mix]:
 
 
 def find_experts(paths: Sequence[Path], library: Library) -> list[Expert]:
-    """The experts of `--expert`.
+    """The experts of `--expert`: merged adapters, and standalone models (`merge --full`).
 
     Raises:
-        UsageError: a folder is not there, or holds a whole model.
-        AdapterError: it holds no adapter.
+        UsageError: a folder is not there, or holds neither.
+        AdapterError: it holds no adapter that can be read.
     """
     experts: list[Expert] = []
     for path in paths:
         folder = path.expanduser()
-        if not folder.is_dir() or not (folder / CONFIG_FILE).is_file():
-            whole = (folder / "config.json").is_file()
+        whole = (folder / "config.json").is_file() and not (folder / CONFIG_FILE).is_file()
+        if not whole and not (folder / CONFIG_FILE).is_file():
             raise UsageError(
-                f"{path} holds a whole model." if whole else f"{path} holds no expert.",
+                f"{path} holds no expert.",
                 given=f"--expert {path}",
-                expected=f"a folder with {CONFIG_FILE}, as `loramix merge -o` writes it",
-                hint="merge without --full, and give that folder" if whole else "check the path",
+                expected=f"a folder with {CONFIG_FILE}, as `loramix merge -o` writes it, or with "
+                "a model, as `loramix merge --full -o` does",
+                hint="check the path",
             )
-        read_adapter(folder)  # what cannot be read is told before the base is loaded
+        if not whole:
+            read_adapter(folder)  # what cannot be read is told before the base is loaded
+        kind = "model" if whole else "expert"
         clean = re.sub(r"[^a-z0-9_]+", "-", folder.resolve().name.lower()).strip("-") or "merged"
-        name = f"expert-{clean}"[:60]
+        name = f"{kind}-{clean}"[:60]
         taken = {*library.skills, *(expert.name for expert in experts)}
         number = 2
         while name in taken:
-            name, number = f"expert-{clean}-{number}"[:60], number + 1
-        digests = [file_sha256(folder / file) for file in (CONFIG_FILE, WEIGHTS_FILE)]
-        experts.append(Expert(name, path, sha256("".join(digests).encode())))
+            name, number = f"{kind}-{clean}-{number}"[:60], number + 1
+        files = [] if whole else [file_sha256(folder / f) for f in (CONFIG_FILE, WEIGHTS_FILE)]
+        digest = sha256("".join(files).encode())
+        experts.append(Expert(name, path, digest, _record(folder), whole=whole))
     return experts
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """What `loramix merge` wrote about an expert; nothing where somebody else made it."""
+    try:
+        found = json.loads((folder / RECORD).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def make_routers(base: Base, library: Library, groups: Sequence[str]) -> dict[str, Router]:
@@ -164,8 +188,13 @@ def make_systems(
     recipes: Mapping[str, Mix],
     experts: Sequence[Expert],
     blends: Mapping[str, Mix],
+    models: Mapping[str, Answers],
 ) -> list[System]:
-    """All systems, in the order in which they are shown."""
+    """All systems, in the order in which they are shown.
+
+    Args:
+        models: expert → answers of its own model, for those that are whole.
+    """
     systems = [System(BASE, "base", Mix.base())] if "base" in groups else []
     if {"skill", "skills"} & set(groups):
         own: dict[str, set[str]] = {name: set() for name in library.skills}
@@ -189,7 +218,14 @@ def make_systems(
     systems += [
         System(f"blend {name}", "mix", mix, only=frozenset([name])) for name, mix in blends.items()
     ]
-    systems += [System(e.shown, "expert", Mix.of({e.name: 1.0}), path=str(e.path)) for e in experts]
+    for expert in experts:
+        path = None if expert.made is not None else str(expert.path)
+        if expert.whole:
+            system = System(expert.shown, "model", Mix.base(), path=path)
+            systems.append(replace(system, answers=models[expert.name]))
+        else:
+            mix = Mix.of({expert.name: 1.0})
+            systems.append(System(expert.shown, "expert", mix, path=path))
     return systems
 
 

@@ -35,11 +35,13 @@ class Wanted:
         tasks: `max_new_tokens` is 0 where it is to follow from the answers.
         composites: whether those of the package are measured too.
         blends: task → the mix that the YAML trains for it.
+        templated: whether the templates of `Reading` made any of the tasks.
     """
 
     tasks: list[EvalTask]
     composites: bool = False
     blends: Mapping[str, Mix] = field(default_factory=dict)
+    templated: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,43 @@ def read_tasks(items: Sequence[str], reading: Reading, settings: Config | None =
     blends = {} if settings is None else {
         name: Mix.of(blend.skills) for name, blend in settings.blends.items() if name in tasks
     }  # fmt: skip
-    return Wanted([*tasks.values()], COMPOSITES_WORD in wanted, blends)
+    own = () if settings is None else {*settings.skills, *settings.blends}
+    templated = any(
+        not task.source.startswith("builtin ") and name not in own for name, task in tasks.items()
+    )
+    return Wanted([*tasks.values()], COMPOSITES_WORD in wanted, blends, templated)
+
+
+def check_flags(
+    wanted: Wanted, *, templates: bool, metrics: Sequence[str], perplexity: bool,
+    max_new_tokens: int, cache: Path | None, use_cache: bool,
+) -> None:  # fmt: skip
+    """Raises UsageError for a flag that would change nothing."""
+    if templates and not wanted.templated:
+        raise UsageError(
+            "--prompt and --completion make examples of files and datasets, and no task is one.",
+            given=f"tasks {', '.join(task.name for task in wanted.tasks) or 'composites'}",
+            expected="--tasks FILE or --tasks ORG/DATASET",
+            hint="leave the templates out: builtin tasks have theirs, skills of a YAML its own",
+        )
+    alone = {
+        "--metric": bool(metrics),
+        "--perplexity": perplexity,
+        "--max-new-tokens": bool(max_new_tokens),
+    }
+    for flag, given in alone.items():
+        if given and not wanted.tasks:
+            raise UsageError(
+                f"{flag} changes nothing: composites are scored by both parts of their answers.",
+                given=f"{flag} with composites alone",
+                hint=f"leave {flag} out, or name another task in --tasks",
+            )
+    if cache is not None and not use_cache:
+        raise UsageError(
+            "--cache names a file for answers, and --no-cache keeps none.",
+            given=f"--cache {cache} --no-cache",
+            hint="leave one of them out",
+        )
 
 
 def _split(items: Sequence[str]) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loramix import __version__
-from loramix.errors import Interrupted, UsageError
+from loramix.errors import Interrupted, LoramixError, UsageError
 from loramix.library import Library
 from loramix.mix import check_skills
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from loramix.config import Config
     from loramix.evaluate import Answers
     from loramix.gate.router import Router
+    from loramix.mixed import MixedModel
     from loramix.pocket.tasks.task import Composite
 
 EXAMPLES = 100
@@ -44,6 +46,7 @@ def evaluate(
     seed: int = 0,
     plot: Path | None = None,
     report: Path | None = None,
+    also: str | None = None,
     cache: Path | None = None,
     use_cache: bool = True,
     library: Path | None = None,
@@ -60,7 +63,7 @@ def evaluate(
         apart: a library of the same skills trained without blends, for composites.
         systems: see `GROUPS` in `eval_systems`, several with commas.
         mixes: recipes to measure beside those that the library keeps.
-        experts: folders of merged adapters.
+        experts: folders of merged adapters, or of standalone models.
         metrics: `NAME` for all tasks, `TASK=NAME` for one.
         perplexity: of the right answers, beside every metric.
         prompt, completion: templates over the columns of files and datasets.
@@ -70,6 +73,8 @@ def evaluate(
         seed: of examples and intervals.
         plot: an SVG, PNG or PDF file to draw into.
         report: a file for the page that `write_report` makes.
+        also: parts beside the scores, see `PARTS` in `eval_beside`, several with commas, or
+            `none`; None is, where a report is made, what costs little.
         cache: a file of earlier answers; None is one in the user's cache folder.
         use_cache: whether there is one at all.
         library: its folder; None is the YAML's, or the shipped one.
@@ -102,6 +107,7 @@ def evaluate(
             f"{report} is a folder.", expected="a file", hint=f"--report {report}/report.html"
         )
 
+    from loramix.commands.eval_beside import check_also, impossible, parse_also
     from loramix.commands.eval_composites import find_composites, measure_composites
     from loramix.commands.eval_systems import (
         check_groups,
@@ -110,12 +116,12 @@ def evaluate(
         parse_groups,
         parse_recipes,
     )
-    from loramix.commands.eval_tasks import Reading, parse_metrics, read_tasks
+    from loramix.commands.eval_tasks import Reading, check_flags, parse_metrics, read_tasks
     from loramix.data.load import COMPLETION, PROMPT
 
     examples = limit or (EXAMPLES if settings is None else settings.evaluation.examples)
     groups, recipes = parse_groups(systems), parse_recipes(mixes, opened)
-    merged = find_experts(experts, opened)
+    merged, parts = find_experts(experts, opened), parse_also(also)
     if systems != SYSTEMS:
         check_groups(groups, opened, recipes, merged)
     items = [tasks] if isinstance(tasks, str) else list(tasks or ())
@@ -135,7 +141,14 @@ def evaluate(
     for task in wanted.tasks:
         if task.skill is not None:
             check_skills([task.skill], opened.skills)
+    check_flags(
+        wanted, templates=prompt is not None or completion is not None, metrics=metrics,
+        perplexity=perplexity, max_new_tokens=max_new_tokens, cache=cache, use_cache=use_cache,
+    )  # fmt: skip
+    cannot = impossible(opened, groups, wanted)
+    check_also(parts, cannot)
 
+    from loramix.commands.eval_beside import Beside, measure_beside, merge_all
     from loramix.commands.eval_systems import make_routers, make_systems
     from loramix.evaluate import evaluate_matrix
     from loramix.phases import Phases
@@ -148,19 +161,29 @@ def evaluate(
             with phases.phase("load the base"):
                 base = _base(opened, device, dtype)
                 routers = make_routers(base, opened, groups)
-                after = _answers(base, opened, merged, batch_size, cache, use_cache)
-                asked.append(after)
-                before = None
-                if other is not None:
-                    other.check_base(base)
-                    before = _answers(base, other, (), batch_size, cache, use_cache)
-                    asked.append(before)
+                beside = Beside.chosen(parts, report is not None, base, cannot)
+            if "merging" in beside.parts:
+                with phases.phase("merge the skills"):
+                    try:
+                        merged = [*merged, merge_all(base, opened, seed)]
+                    except LoramixError as error:
+                        beside.give_up("merging", error)
+            keep = _Keeping(batch_size, cache, use_cache, asked)
+            after = keep.answers(base, opened, merged)
+            models = {e.name: keep.model(e, device, dtype) for e in merged if e.whole}
+            before = None
+            if other is not None:
+                other.check_base(base)
+                before = keep.answers(base, other, ())
             with phases.phase("measure the tasks") as step:
                 sized = _sized(base, wanted)
+                found = make_systems(
+                    opened, sized, groups, routers, recipes, merged, wanted.blends, models
+                )
                 result |= evaluate_matrix(
                     after,
                     sized,
-                    make_systems(opened, sized, groups, routers, recipes, merged, wanted.blends),
+                    found,
                     seed=seed,
                     perplexity=perplexity,
                     progress=lambda what, done, total: step(done, total, what),
@@ -169,9 +192,16 @@ def evaluate(
                 with phases.phase("measure the routers"):
                     result["routing"] = _routing(wanted, routers, kinds, examples, seed)
             if kinds and ways:
-                result |= measure_composites(
+                both = measure_composites(
                     after, before, opened, kinds, ways, examples, seed, phases
                 )
+                both["failures"] = [*result["failures"], *both["failures"]]
+                result |= both
+            if report is not None or beside.parts:
+                result |= measure_beside(
+                    beside, after, replace(wanted, tasks=sized), opened, settings, kinds, merged,
+                    result, seed, phases,
+                )  # fmt: skip
     except KeyboardInterrupt:
         raise _stopped(asked) from None
     finally:
@@ -191,10 +221,11 @@ def evaluate(
     return {
         **result,
         "answers": {
-            "computed": after.computed + (0 if before is None else before.computed),
-            "computed_tokens": after.computed_tokens,
-            "cached": 0 if kept is None else kept.hits,
-            "broken": 0 if kept is None else kept.broken,
+            "computed": sum(each.computed for each in asked),
+            "computed_tokens": sum(each.computed_tokens for each in asked),
+            "rated": sum(each.rated for each in asked),
+            "cached": sum(each.cache.hits for each in asked if each.cache is not None),
+            "broken": sum(each.cache.broken for each in asked if each.cache is not None),
         },
         "cache": None if kept is None else str(kept.path),
         "phases": spent,
@@ -210,7 +241,7 @@ def evaluate(
 
 def _stopped(asked: Sequence[Answers]) -> Interrupted:
     """What is kept of a run that Ctrl-C ended, and how to go on."""
-    written = sum(answers.computed for answers in asked)
+    written = sum(answers.computed + answers.rated for answers in asked)
     cache = next((answers.cache for answers in asked if answers.cache is not None), None)
     if not written:
         return Interrupted("Stopped before a new answer was written.", hint="run it again")
@@ -228,7 +259,10 @@ def _stopped(asked: Sequence[Answers]) -> Interrupted:
 def _head(
     library: Library, base: Base, phases: Mapping[str, float], seconds: float
 ) -> dict[str, Any]:
-    """Texts of the report that are not figures, and the time that it took."""
+    """Texts of the report that are not figures, and the time and memory that it took."""
+    from loramix.evaluate.report import machine
+    from loramix.train.memory import peak_rss_mb
+
     return {
         "title": "loramix eval",
         "lead": f"The library {library.path.name} on the frozen base {base.id}, on held-out "
@@ -236,6 +270,8 @@ def _head(
         "footer": f"loramix {__version__}, loramix eval",
         "phases": dict(phases),
         "seconds": seconds,
+        "peak_rss_mb": peak_rss_mb(),
+        "machine": machine(base.device),
     }
 
 
@@ -255,26 +291,42 @@ def _base(library: Library, device: str, dtype: str) -> Base:
     return base
 
 
-def _answers(
-    base: Base,
-    library: Library,
-    experts: Sequence[Expert],
-    batch_size: int,
-    path: Path | None,
-    use_cache: bool,
-) -> Answers:
-    """Answers of a library and experts, with what is known of them from earlier runs."""
-    from loramix.commands.eval_systems import digests
-    from loramix.evaluate import AnswerCache, Answers, default_cache, mixed_model
+@dataclass(frozen=True)
+class _Keeping:
+    """How answers are computed and kept; all that are made stand in `made`, to be closed."""
 
-    mixed = mixed_model(base, library)
-    for expert in experts:
-        mixed.add(expert.name, expert.adapter(base))
-    kept = None
-    if use_cache:
-        scope = f"{base.fingerprint} {base.precision}"
-        kept = AnswerCache(path or default_cache(), scope, digests(library, experts))
-    return Answers(base, mixed, batch_size, kept)
+    batch_size: int
+    cache: Path | None
+    use_cache: bool
+    made: list[Answers]
+
+    def answers(self, base: Base, library: Library, experts: Sequence[Expert]) -> Answers:
+        """Of a library and merged adapters, with what is known of them from earlier runs."""
+        from loramix.commands.eval_systems import digests
+        from loramix.evaluate import mixed_model
+
+        mixed, beside = mixed_model(base, library), [e for e in experts if not e.whole]
+        for expert in beside:
+            mixed.add(expert.name, expert.adapter(base))
+        return self._of(base, mixed, digests(library, beside))
+
+    def model(self, expert: Expert, device: str, dtype: str) -> Answers:
+        """Of a standalone model, which is a base of its own with nothing beside it."""
+        from loramix.base import load_base
+        from loramix.mixed import MixedModel
+
+        base = load_base(str(expert.path.expanduser()), device, dtype)
+        return self._of(base, MixedModel(base.model), {})
+
+    def _of(self, base: Base, mixed: MixedModel, digests: Mapping[str, str]) -> Answers:
+        from loramix.evaluate import AnswerCache, Answers, default_cache
+
+        kept = None
+        if self.use_cache:
+            scope = f"{base.fingerprint} {base.precision}"
+            kept = AnswerCache(self.cache or default_cache(), scope, digests)
+        self.made.append(Answers(base, mixed, self.batch_size, kept))
+        return self.made[-1]
 
 
 def _sized(base: Base, wanted: Wanted) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from loramix.demo import prompts
 from loramix.demo.settings import DemoSettings
 from loramix.evaluate import Answers, Score, score_of
+from loramix.evaluate.samples import Shown, answer_samples
 from loramix.gate import Router, route
 from loramix.mix import Mix, Policy
 from loramix.phases import Step
@@ -57,18 +58,5 @@ def blend_tables(
 
 def samples(answers: Answers, router: Router, policy: Policy) -> list[dict[str, Any]]:
     """The prompts of `prompts.SHOWN` with scores, mix and text."""
-    texts = [prompt for _, prompt in prompts.SHOWN]
-    routings = route(router, texts, policy)
-    written = answers(texts, [routing.mix for routing in routings], MOST_TOKENS)
-    return [
-        {
-            "title": title,
-            "prompt": prompt,
-            "scores": routing.scores,
-            "mix": routing.mix.weights,
-            "text": completion.text.strip(),
-        }
-        for (title, prompt), routing, completion in zip(
-            prompts.SHOWN, routings, written, strict=True
-        )
-    ]
+    shown = [Shown(title, prompt, MOST_TOKENS) for title, prompt in prompts.SHOWN]
+    return answer_samples(answers, shown, router, policy)

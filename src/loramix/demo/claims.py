@@ -15,9 +15,8 @@ from typing import Any
 from loramix.adapter import Adapter
 from loramix.base import Base
 from loramix.demo.settings import DemoSettings
-from loramix.errors import Interrupted
 from loramix.evaluate import Bar, bar
-from loramix.evaluate.forgetting import measure_forgetting
+from loramix.evaluate.forgetting import show_forgetting
 from loramix.evaluate.storage import measure_storage
 from loramix.merge import METHODS, merge_adapters
 from loramix.merge.inputs import Material
@@ -38,41 +37,18 @@ def forgetting(
     out: Path,
     step: Step,
 ) -> dict[str, Any]:
-    """The skills put into a library one after another, next to one adapter taught all tasks.
-
-    The one adapter learns fewer rows of each task than the skills did, since it learns them one
-    task at a time; what it shows is how a task falls once the next one is learned.
-
-    Returns:
-        What `Forgetting.to_dict` says, and `examples`: the rows of each task that the one adapter
-        learned.
-
-    Raises:
-        Interrupted: Ctrl-C.
+    """The skills put into a library one after another, next to one adapter taught all tasks; see
+    `show_forgetting`.
     """
     few = [replace(job, train=job.train[: settings.forgetting_examples]) for job in jobs]
     config = settings.train.model_copy(
         update={"epochs": 1.0, "batch_size": BATCH, "together": False, "seed": seed}
     )
-    try:
-        with tempfile.TemporaryDirectory(dir=out) as folder:
-            found = measure_forgetting(
-                base,
-                few,
-                TASKS,
-                config,
-                Path(folder),
-                trained=adapters,
-                n=settings.forgetting_tests,
-                seed=seed,
-                stage=lambda what, done, total: step(done, total, what),
-            )
-    except Interrupted as stopped:  # whose hint names a checkpoint that is gone
-        raise Interrupted(
-            "Stopped while it was measured what is forgotten.",
-            hint="run it again: the skills are trained, and the rest is measured anew",
-        ) from stopped
-    return found.to_dict() | {"examples": settings.forgetting_examples}
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        return show_forgetting(
+            base, few, TASKS, config, adapters, Path(folder),
+            n=settings.forgetting_tests, seed=seed, step=step,
+        )  # fmt: skip
 
 
 def forgetting_bar(found: Mapping[str, Any]) -> Bar:

@@ -6,14 +6,11 @@ import contextlib
 import ctypes
 import gc
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from loramix import __version__
 from loramix.base import Base, load_base
@@ -28,6 +25,7 @@ from loramix.evaluate import (
     mixed_model,
     write_report,
 )
+from loramix.evaluate.report import machine
 from loramix.gate import CentroidRouter, LearnedGate, learn_gate
 from loramix.library import Library, SkillCard
 from loramix.phases import Phases, Step
@@ -146,8 +144,7 @@ def run_demo(
         "phases": dict(phases.seconds),
         "seconds": seconds,
         "peak_rss_mb": memory,
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}, "
-        f"{base.device.type}",
+        "machine": machine(base.device.type),
         "seed": seed,
         "library": str(out / LIBRARY),
         "report": str(out / REPORT),

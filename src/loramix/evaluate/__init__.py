@@ -2,6 +2,7 @@
 
 answering.py   greedy answers of all systems through one engine; cache.py keeps them
 scoring.py     metrics by name, and which of them suits a task; likelihood.py: of given texts
+measure.py     what systems make of tasks: asks, rates, marks; the three below make figures of it
 matrix.py      every system on every task; result.py: the plain data that comes of it
 skills.py      base, skill and routed on held-out examples
 composites.py  requests that need two skills, answered in five ways
@@ -20,7 +21,8 @@ from loramix.evaluate.answering import Answers, mixed_model
 from loramix.evaluate.bars import Bar, bar, bar_between
 from loramix.evaluate.cache import AnswerCache, CacheWarning, Question, default_cache
 from loramix.evaluate.composites import COMPOSITE_SYSTEMS, both_right, evaluate_composites
-from loramix.evaluate.matrix import EvalTask, System, evaluate_matrix
+from loramix.evaluate.matrix import evaluate_matrix
+from loramix.evaluate.measure import EvalTask, System
 from loramix.evaluate.metrics import Score, difference_of, ece, score_of
 from loramix.evaluate.report import write_report
 from loramix.evaluate.result import Evaluation

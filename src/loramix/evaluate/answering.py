@@ -19,6 +19,7 @@ from loramix.base import Base
 from loramix.engine import Engine, Limits, Request, Submission
 from loramix.errors import ForwardError, LoramixError, ResourceError
 from loramix.evaluate.cache import AnswerCache, Question
+from loramix.evaluate.likelihood import Likelihood, Row, rate_all
 from loramix.generate import Completion, Sampling
 from loramix.library import Library
 from loramix.mix import Mix
@@ -45,6 +46,7 @@ class Answers:
         cache: answers of earlier runs.
         computed: completions that were written, not found.
         computed_tokens: of these.
+        rated: likelihoods that were computed, not found.
     """
 
     base: Base
@@ -53,7 +55,9 @@ class Answers:
     cache: AnswerCache | None = None
     computed: int = 0
     computed_tokens: int = 0
+    rated: int = 0
     _known: dict[Question, Answer] = field(default_factory=dict)
+    _likely: dict[Row, Likelihood] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -91,6 +95,28 @@ class Answers:
                 if self.cache is not None:
                     self.cache.commit()
         return [self._known[question] for question in questions]
+
+    def rate(
+        self, rows: Sequence[Row], step: Callable[[int], None] = lambda _: None
+    ) -> list[Likelihood]:
+        """How likely each row is, kept like the answers; a row's ids are a tuple."""
+        fresh = [row for row in dict.fromkeys(rows) if row not in self._likely]
+        if self.cache is not None:
+            found = {row: each for row in fresh if (each := self.cache.get_rated(row)) is not None}
+            self._likely.update(found)
+            fresh = [row for row in fresh if row not in found]
+        step(len(rows) - len(fresh))
+        try:
+            for place, each in rate_all(self.mixed, self.base, fresh, self.batch_size):
+                self._likely[fresh[place]] = each
+                self.rated += 1
+                step(1)
+                if self.cache is not None:
+                    self.cache.put_rated(fresh[place], each)
+        finally:
+            if self.cache is not None:
+                self.cache.commit()
+        return [self._likely[row] for row in rows]
 
     def _run(self, questions: Sequence[Question], step: Callable[[int], None]) -> None:
         # no two questions share keys and values of a prompt

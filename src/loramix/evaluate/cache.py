@@ -1,9 +1,10 @@
-"""Answers that were computed before, in one SQLite file, found by what made them.
+"""What was computed before, in one SQLite file, found by what made it.
 
-The key of an answer is a digest of the base, the adapters and weights of its mix, the prompt and
-how it was written; so nothing has to be thrown away when a skill changes. An entry carries a digest
-of its own: one that was altered, or a file that is no cache, is told by a warning and computed
-again. A run that was killed finds what it had written.
+Answers, likelihoods of given texts, and records: what a longer measurement came to. The key of
+each is a digest of all that decides it, such as the base, the adapters and weights of its mix, the
+prompt and how it was written; so nothing has to be thrown away when a skill changes. An entry
+carries a digest of its own: one that was altered, or a file that is no cache, is told by a warning
+and computed again. A run that was killed finds what it had written.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ import os
 import sqlite3
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from loramix.evaluate.likelihood import Likelihood, Row
 from loramix.generate import Completion
 from loramix.mix import Mix
 
 FORMAT = "loramix answers 1"
 """Part of every key: raised when the engine writes other text for the same request."""
+
+RATED_FORMAT = "loramix likelihoods 1"
+"""The same of likelihoods."""
+
+T = TypeVar("T")
 
 _WAIT = 5.0  # seconds for another process that writes
 _EVERY = 1.0  # seconds between commits: what a kill costs
@@ -69,34 +76,59 @@ class AnswerCache:
 
     def get(self, question: Question) -> Completion | None:
         """The answer, if it is there and whole."""
+        return self._get(self.key(question), _completion)
+
+    def put(self, question: Question, completion: Completion) -> None:
+        """Keep an answer; a disk that does not take it ends the keeping, not the evaluation."""
+        self._put(
+            self.key(question),
+            [completion.text, completion.prompt_tokens, completion.finish_reason,
+             list(completion.token_ids)],
+        )  # fmt: skip
+
+    def get_rated(self, row: Row) -> Likelihood | None:
+        """The likelihood of a row, if it is there and whole."""
+        return self._get(self.rated_key(row), _likelihood)
+
+    def put_rated(self, row: Row, rated: Likelihood) -> None:
+        """Keep the likelihood of a row."""
+        self._put(self.rated_key(row), [rated.logprob, rated.tokens, rated.greedy])
+
+    def get_record(self, *parts: Any) -> Any:
+        """What was kept under these parts, plain data all of them; None if it is not there."""
+        return self._get(self._record_key(parts), lambda value: value)
+
+    def put_record(self, value: Any, *parts: Any) -> None:
+        """Keep plain data under what decides it."""
+        self._put(self._record_key(parts), value)
+        self.commit()
+
+    def _get(self, key: str, read: Callable[[Any], T]) -> T | None:
         if self._connection is None:
             return None
         try:
             found = self._connection.execute(
-                "SELECT answer, digest FROM answers WHERE key = ?", (self.key(question),)
+                "SELECT answer, digest FROM answers WHERE key = ?", (key,)
             ).fetchone()
             if found is None:
                 return None
-            completion = _read(*found)
+            value = read(_read(*found))
         except (sqlite3.Error, ValueError, TypeError, KeyError, AttributeError):
             self.broken += 1
             if self.broken == 1:
                 _warn(f"{self.path}: a broken entry; what it held is computed again")
             return None
         self.hits += 1
-        return completion
+        return value
 
-    def put(self, question: Question, completion: Completion) -> None:
-        """Keep an answer; a disk that does not take it ends the keeping, not the evaluation."""
+    def _put(self, key: str, value: Any) -> None:
         if self._connection is None:
             return
-        answer = json.dumps(
-            [completion.text, completion.prompt_tokens, completion.finish_reason,
-             list(completion.token_ids)]
-        )  # fmt: skip
-        row = (self.key(question), answer, _digest(answer))
+        text = json.dumps(value)
         try:
-            self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", row)
+            self._connection.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, text, _digest(text))
+            )
             if time.monotonic() - self._committed > _EVERY:
                 self.commit()
         except sqlite3.Error as error:
@@ -120,9 +152,20 @@ class AnswerCache:
 
     def key(self, question: Question) -> str:
         """The digest of everything that decides the answer."""
-        mix = [[self._skills[name], weight] for name, weight in question.mix.weights.items()]
-        parts = [FORMAT, self._base, sorted(mix), question.prompt, question.max_new_tokens]
+        mix = self._mix(question.mix)
+        parts = [FORMAT, self._base, mix, question.prompt, question.max_new_tokens]
         return _digest(json.dumps(parts))
+
+    def rated_key(self, row: Row) -> str:
+        """The same of a likelihood."""
+        parts = [RATED_FORMAT, self._base, self._mix(row.mix), list(row.ids), row.start]
+        return _digest(json.dumps(parts))
+
+    def _record_key(self, parts: tuple[Any, ...]) -> str:
+        return _digest(json.dumps(["loramix record 1", self._base, *parts]))
+
+    def _mix(self, mix: Mix) -> list[list[Any]]:
+        return sorted([self._skills[name], weight] for name, weight in mix.weights.items())
 
     def _open(self) -> sqlite3.Connection | None:
         try:
@@ -165,11 +208,20 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _read(answer: str, digest: str) -> Completion:
+def _read(answer: str, digest: str) -> Any:
     if _digest(answer) != digest:
         raise ValueError("the entry is not what was written")
-    text, prompt_tokens, finish_reason, ids = json.loads(answer)
+    return json.loads(answer)
+
+
+def _completion(value: Any) -> Completion:
+    text, prompt_tokens, finish_reason, ids = value
     return Completion(text, prompt_tokens, len(ids), finish_reason, tuple(ids))
+
+
+def _likelihood(value: Any) -> Likelihood:
+    logprob, tokens, greedy = value
+    return Likelihood(float(logprob), int(tokens), bool(greedy))
 
 
 def _digest(text: str) -> str:
@@ -177,4 +229,4 @@ def _digest(text: str) -> str:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, CacheWarning, stacklevel=4)
+    warnings.warn(text, CacheWarning, stacklevel=5)

@@ -10,16 +10,17 @@ blend   what the gate chooses for the request, by the library's policy
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from loramix.base import check_prompt
+import numpy as np
+
 from loramix.data import Example
-from loramix.errors import PromptError
 from loramix.evaluate.answering import Answers
-from loramix.evaluate.cache import Question
-from loramix.evaluate.metrics import score_of
-from loramix.gate.router import Router, route
+from loramix.evaluate.measure import EvalTask, Measured, Progress, System, measure
+from loramix.evaluate.metrics import difference_of, score_of
+from loramix.evaluate.scoring import Marks, Metric
+from loramix.gate.router import Router
 from loramix.mix import Mix, Policy
 
 COMPOSITE_SYSTEMS = ("base", "top1", "naive", "chain", "blend")
@@ -51,7 +52,7 @@ def evaluate_composites(
     systems: Sequence[str] = COMPOSITE_SYSTEMS,
     n: int = 60,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    progress: Progress = lambda _what, _done, _total: None,
 ) -> dict[str, Any]:
     """Joint success of each system on each kind of request.
 
@@ -63,44 +64,59 @@ def evaluate_composites(
         systems: of `COMPOSITE_SYSTEMS`.
         n: held-out requests of each kind.
         seed: of the requests and of the intervals.
-        progress: told before each system.
+        progress: called as answers come.
 
     Returns:
-        system → its mean over the kinds, and `intervals`, system → [low, high] (95 %, over all
-        requests); and for each kind system → the share of requests both of whose parts are right,
-        `intervals`, `parts` (system → skill → mean score of that part), `top1_skill` and `n`.
+        system → its mean over the kinds; `intervals`, system → [low, high] (95 %, over all
+        requests); `blend_over`, other system → {mean, low, high} of the paired difference, over
+        all requests; and for each kind system → the share of requests both of whose parts are
+        right, `intervals`, `parts` (system → skill → mean score of that part), `failed` (system →
+        reason → rows, which count as wrong), `top1_skill` and `n`.
     """
-    kinds: dict[str, dict[str, Any]] = {}
-    pooled: dict[str, list[float]] = {}
     missing = {"naive": apart is None, "blend": router is None}
     systems = [s for s in COMPOSITE_SYSTEMS if s in systems and not missing.get(s)]
-    total = len(systems) * len(composites)
-    requests = {name: kind.answerable("test", n, seed) for name, kind in composites.items()}
-    _ask_ahead(answers, composites, requests, systems, router, policy, apart)
-    for number, (name, composite) in enumerate(composites.items()):
-        examples = requests[name]
-        row: dict[str, Any] = {"intervals": {}, "parts": {}, "n": len(examples)}
-        for place, system in enumerate(systems):
-            progress(f"{name}: {system}", number * len(systems) + place, total)
+    measured = measure(
+        answers,
+        [
+            EvalTask(name, kind.answerable("test", n, seed), _metric(kind), kind.max_new_tokens)
+            for name, kind in composites.items()
+        ],
+        _systems(composites, systems, router, policy, apart),
+        progress=progress,
+    )
+    kinds: dict[str, dict[str, Any]] = {}
+    pooled: dict[str, list[float]] = {}
+    for name, kind in composites.items():
+        cells = measured[name]
+        row: dict[str, Any] = {"intervals": {}, "parts": {}, "failed": {}}
+        for system in systems:
             if system == "top1":
-                parts, row["top1_skill"] = _best_alone(answers, composite, examples)
+                row["top1_skill"] = max(kind.skills, key=lambda s: _rank(cells[_alone(s)]))
+                cell = cells[_alone(row["top1_skill"])]
             else:
-                who = apart if system == "naive" and apart is not None else answers
-                texts = _answer(system, who, composite, examples, router, policy)
-                parts = composite.score_parts(examples, texts)
-            right = both_right(parts)
+                cell = cells[_of_kind(system, name)]
+            right = cell.marks.values[:, 0].tolist()
             found = score_of(right, seed)
-            row[system] = found.mean
+            row[system], row["n"] = found.mean, found.n
             row["intervals"][system] = [found.low, found.high]
-            row["parts"][system] = {s: score_of(v, seed).mean for s, v in parts.items()}
+            shares = cell.marks.values[:, 1:].mean(axis=0).tolist()
+            row["parts"][system] = dict(zip(kind.skills, shares, strict=True))
+            if cell.marks.failed:
+                row["failed"][system] = dict(cell.marks.failed)
             pooled.setdefault(system, []).extend(right)
         kinds[name] = row
     means: dict[str, Any] = {
         system: sum(row[system] for row in kinds.values()) / len(kinds) for system in systems
     }
     scores = {system: score_of(values, seed) for system, values in pooled.items()}
-    intervals = {system: [score.low, score.high] for system, score in scores.items()}
-    return {**means, "intervals": intervals, **kinds}
+    means["intervals"] = {system: [score.low, score.high] for system, score in scores.items()}
+    if "blend" in pooled:
+        others = [system for system in systems if system != "blend"]
+        apart_by = {s: difference_of(pooled["blend"], pooled[s], seed) for s in others}
+        means["blend_over"] = {
+            s: {"mean": d.mean, "low": d.low, "high": d.high} for s, d in apart_by.items()
+        }
+    return {**means, **kinds}
 
 
 def both_right(parts: Mapping[str, Sequence[float]]) -> list[float]:
@@ -108,86 +124,59 @@ def both_right(parts: Mapping[str, Sequence[float]]) -> list[float]:
     return [float(min(each) > 1 - 1e-9) for each in zip(*parts.values(), strict=True)]
 
 
-def _ask_ahead(
-    answers: Answers,
+def _metric(kind: TwoSkills) -> Metric:
+    """Of each answer whether all parts are right, then the score of each part."""
+
+    def mark(examples: Sequence[Example], texts: Sequence[str]) -> Marks:
+        parts = kind.score_parts(examples, texts)
+        columns = [both_right(parts), *(parts[skill] for skill in kind.skills)]
+        return Marks(np.asarray(columns, dtype=np.float64).T.copy())
+
+    return Metric("both parts", mark)
+
+
+def _systems(
     composites: Mapping[str, TwoSkills],
-    requests: Mapping[str, Sequence[Example]],
-    systems: Sequence[str],
+    wanted: Sequence[str],
     router: Router | None,
     policy: Policy | None,
     apart: Answers | None,
-) -> None:
-    """Have all that needs no other answer written in full batches; the loop then finds it."""
-    first: list[Question] = []
-    naive: list[Question] = []
-    for name, kind in composites.items():
-        prompts, length = [example.prompt for example in requests[name]], kind.max_new_tokens
-        alone = [Mix.base()] if "base" in systems else []
-        if {"top1", "chain"} & set(systems):
-            alone += [Mix.of({skill: 1.0}) for skill in kind.skills]
-        first += [Question(prompt, mix, length) for mix in alone for prompt in prompts]
-        if router is not None and "blend" in systems:
-            routed = route(router, prompts, policy)
-            first += [Question(p, r.mix, length) for p, r in zip(prompts, routed, strict=True)]
-        halves = Mix.of(dict.fromkeys(kind.skills, 0.5))
-        naive += [Question(prompt, halves, length) for prompt in prompts]
-    answers.ask(first)
-    if apart is not None and "naive" in systems:
-        apart.ask(naive)
-
-
-def _answer(
-    system: str,
-    answers: Answers,
-    composite: TwoSkills,
-    examples: Sequence[Example],
-    router: Router | None,
-    policy: Policy | None,
-) -> list[str]:
-    """What the system writes for each of the examples; see the head of this file."""
-    prompts = [example.prompt for example in examples]
-    first, second = composite.skills
-
-    def written(texts: Sequence[str], mixes: Sequence[Mix]) -> list[str]:
-        return [done.text for done in answers(texts, mixes, composite.max_new_tokens)]
-
-    if system == "chain":
-        begun = written(prompts, [Mix.of({first: 1.0})] * len(prompts))
-        asked = [f"{prompt}\n{text}" for prompt, text in zip(prompts, begun, strict=True)]
-        fits = [_fits(answers, text) for text in asked]
-        read = [text for text, fit in zip(asked, fits, strict=True) if fit]
-        ends = iter(written(read, [Mix.of({second: 1.0})] * len(read)))
-        return [
-            f"{text}\n{next(ends) if fit else ''}" for text, fit in zip(begun, fits, strict=True)
+) -> list[System]:
+    """Who answers; `top1` is the better of the skills alone."""
+    found = [System("base", "base", Mix.base())] if "base" in wanted else []
+    if "top1" in wanted:
+        kinds: dict[str, set[str]] = {}
+        for name, kind in composites.items():
+            for skill in kind.skills:
+                kinds.setdefault(skill, set()).add(name)
+        found += [
+            System(_alone(skill), "skill", Mix.of({skill: 1.0}), only=frozenset(only))
+            for skill, only in kinds.items()
         ]
-    if system == "blend":
-        assert router is not None  # else it is not asked for
-        return written(prompts, [routing.mix for routing in route(router, prompts, policy)])
-    mix = Mix.base() if system == "base" else Mix.of({first: 0.5, second: 0.5})
-    return written(prompts, [mix] * len(prompts))
+    for name, kind in composites.items():
+        first, second = (Mix.of({skill: 1.0}) for skill in kind.skills)
+        halves, only = Mix.of(dict.fromkeys(kind.skills, 0.5)), frozenset([name])
+        if "naive" in wanted:
+            found.append(
+                System(_of_kind("naive", name), "mix", halves, only=only, answers=apart)
+            )
+        if "chain" in wanted:
+            found.append(System(_of_kind("chain", name), "mix", first, only=only, then=second))
+    if "blend" in wanted:
+        found.append(System("blend", "routed", router=router, policy=policy))
+    return found
 
 
-def _best_alone(
-    answers: Answers, composite: TwoSkills, examples: Sequence[Example]
-) -> tuple[dict[str, list[float]], str]:
-    """The parts' scores of the skill that gets more right by itself, and its name."""
-    prompts = [example.prompt for example in examples]
-    tried = {}
-    for name in composite.skills:
-        mixes = [Mix.of({name: 1.0})] * len(prompts)
-        done = answers(prompts, mixes, composite.max_new_tokens)
-        tried[name] = composite.score_parts(examples, [each.text for each in done])
-
-    def rank(name: str) -> tuple[float, float]:
-        return sum(both_right(tried[name])), sum(map(sum, tried[name].values()))
-
-    best = max(composite.skills, key=rank)
-    return tried[best], best
+def _alone(skill: str) -> str:
+    return f"alone {skill}"
 
 
-def _fits(answers: Answers, prompt: str) -> bool:
-    try:
-        check_prompt(answers.base, prompt)
-    except PromptError:
-        return False
-    return True
+def _of_kind(system: str, kind: str) -> str:
+    """The name of the system on a kind: halves and chains are of the kind's own skills."""
+    return f"{system} {kind}" if system in ("naive", "chain") else system
+
+
+def _rank(cell: Measured) -> tuple[float, float]:
+    """How good a skill alone is: the answers that are right, then its parts."""
+    values = cell.marks.values
+    return float(values[:, 0].sum()), float(values[:, 1:].sum())

@@ -18,8 +18,8 @@ import torch
 from loramix.adapter import Adapter
 from loramix.base import Base
 from loramix.config import TrainConfig
-from loramix.errors import UsageError
-from loramix.evaluate.skills import MakesExamples, TestSet, evaluate_skills
+from loramix.errors import Interrupted, UsageError
+from loramix.evaluate.skills import MakesExamples, TestSet, evaluate_skills, held_out
 from loramix.library import Library, Skill, SkillCard
 from loramix.train import SkillJob, train_skills
 
@@ -82,7 +82,7 @@ class Forgetting:
 def measure_forgetting(
     base: Base,
     jobs: Sequence[SkillJob],
-    tasks: Mapping[str, MakesExamples],
+    tasks: Mapping[str, MakesExamples | TestSet],
     config: TrainConfig,
     folder: Path,
     *,
@@ -96,7 +96,7 @@ def measure_forgetting(
     Args:
         base: stays as it is.
         jobs: one a task, in the order in which they are learned, with the same LoRA settings.
-        tasks: the task of each job, by name.
+        tasks: the task of each job, by name, or its test set.
         config: how each is trained; one adapter gets the same rows, steps and rates a task.
         folder: for a library and what training leaves; it should be empty.
         trained: the skills, where they have been trained already; the library then takes them
@@ -115,14 +115,7 @@ def measure_forgetting(
             given=", ".join(job.name for job in jobs),
             hint="give all jobs the same `lora`",
         )
-    held = {
-        job.name: TestSet(
-            tasks[job.name].examples("test", n, seed),
-            tasks[job.name].score_many,
-            tasks[job.name].max_new_tokens,
-        )
-        for job in jobs
-    }
+    held = {job.name: held_out(tasks[job.name], n, seed) for job in jobs}
     total, names = 2 * len(jobs), [job.name for job in jobs]
 
     within: dict[str, list[dict[str, tuple[float, float]]]] = {"loramix": [], ONE: []}
@@ -163,6 +156,45 @@ def measure_forgetting(
         worn.append(scores(ONE, dict.fromkeys(known, one), known))
     stage("", total, total)
     return Forgetting(tuple(names), tuple(grown), tuple(worn), unchanged, n, within)
+
+
+def show_forgetting(
+    base: Base,
+    jobs: Sequence[SkillJob],
+    tasks: Mapping[str, MakesExamples | TestSet],
+    config: TrainConfig,
+    trained: Mapping[str, Adapter],
+    folder: Path,
+    *,
+    n: int,
+    seed: int,
+    step: Callable[[float, float, str], None],
+) -> dict[str, Any]:
+    """`measure_forgetting` for a report: skills that are trained already, beside one adapter that
+    is taught a few rows of each task now. It learns fewer than the skills did, since it learns them
+    one task at a time; what it shows is how a task falls once the next one is learned.
+
+    Args:
+        folder: empty; what it leaves there may be thrown away.
+        step: is told how far it is.
+
+    Returns:
+        What `Forgetting.to_dict` says, and `examples`: the most rows of a task that were learned.
+
+    Raises:
+        Interrupted: Ctrl-C.
+    """
+    try:
+        found = measure_forgetting(
+            base, jobs, tasks, config, folder, trained=trained, n=n, seed=seed,
+            stage=lambda what, done, total: step(done, total, what),
+        )  # fmt: skip
+    except Interrupted as stopped:  # whose hint names a checkpoint that is gone
+        raise Interrupted(
+            "Stopped while it was measured what is forgotten.",
+            hint="run it again: the skills are trained, and the rest is measured anew",
+        ) from stopped
+    return found.to_dict() | {"examples": max(len(job.train) for job in jobs)}
 
 
 def _files(library: Library) -> dict[Path, bytes]:

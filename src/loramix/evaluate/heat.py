@@ -12,7 +12,7 @@ from loramix.storage import storage_errors
 
 SUFFIXES = (".svg", ".png", ".pdf")
 _INCH = 0.62  # of a system's column
-_KINDS = ("base", "skill", "routed", "mix", "expert")
+_KINDS = ("base", "skill", "routed", "mix", "expert", "model")
 _LINE = 0.2  # inches of a system's line
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -30,38 +30,37 @@ class Likelihood(NamedTuple):
     greedy: bool
 
 
-@torch.inference_mode()
 def likelihoods(
-    mixed: MixedModel,
-    base: Base,
-    rows: Sequence[Row],
-    batch_size: int = 32,
-    step: Callable[[int], None] = lambda _: None,
+    mixed: MixedModel, base: Base, rows: Sequence[Row], batch_size: int = 32
 ) -> list[Likelihood]:
-    """One for each row, in order. The last token of a row is not read, so that a row may be one
-    token longer than the context.
+    """One for each row, in order; see `rate_all`."""
+    found = dict(rate_all(mixed, base, rows, batch_size))
+    return [found[place] for place in range(len(rows))]
+
+
+def rate_all(
+    mixed: MixedModel, base: Base, rows: Sequence[Row], batch_size: int = 32
+) -> Iterator[tuple[int, Likelihood]]:
+    """(place, likelihood) of all rows as they come. The last token of a row is not read, so that a
+    row may be one token longer than the context.
 
     Args:
         mixed: the base with its skills.
         base: what it was made from.
         rows: what is rated.
         batch_size: rows of a forward, at most; fewer where the logits would take too much memory.
-        step: told how many more rows are done.
     """
     embeddings: Any = base.model.get_input_embeddings()
     vocabulary = int(embeddings.weight.shape[0])
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
-    found: list[Likelihood | None] = [None] * len(rows)
     while order:
         longest = len(rows[order[-1]].ids)
         count = max(1, min(batch_size, _LOGIT_BYTES // (4 * vocabulary * max(1, longest))))
         places, order = order[-count:], order[:-count]
-        for place, rated in zip(places, _rate(mixed, base, [rows[i] for i in places]), strict=True):
-            found[place] = rated
-        step(len(places))
-    return [rated for rated in found if rated is not None]
+        yield from zip(places, _rate(mixed, base, [rows[i] for i in places]), strict=True)
 
 
+@torch.inference_mode()
 def _rate(mixed: MixedModel, base: Base, rows: Sequence[Row]) -> list[Likelihood]:
     # the last token is rated and never read; right padding needs no mask, since no token sees it
     width = max(len(row.ids) for row in rows)

@@ -36,12 +36,14 @@ class Cell(TypedDict, total=False):
 
 
 class SystemRow(TypedDict, total=False):
-    """What answers: `base`; a skill by its name; `ROUTER/POLICY`; `mix NAME`; `expert NAME`.
+    """What answers: `base`; a skill by its name; `ROUTER/POLICY`; `mix NAME`; `expert NAME`;
+    `model NAME`, a standalone model; `all skills merged`.
 
-    kind: base, skill, routed, mix or expert.
+    kind: base, skill, routed, mix, expert or model.
     mix: skill → weight, where it is the same for every prompt.
     router, policy: of a routed one.
-    path: of an expert.
+    path: of an expert or a model.
+    usual: true of what the library does with a prompt if nothing else is said.
     """
 
     kind: str
@@ -49,6 +51,7 @@ class SystemRow(TypedDict, total=False):
     router: str
     policy: str
     path: str
+    usual: bool
 
 
 class TaskRow(TypedDict, total=False):
@@ -104,8 +107,11 @@ class Evaluation(TypedDict, total=False):
     routing: router → what `evaluate_router` gives: accuracy, ece, calibration, confusion, ….
     composites: requests that need two skills, see `evaluate_composites`; skills.NAME.{before,
         after}: each of their skills alone, in the library trained apart and in this one.
+    training, samples, retention, storage, forgetting: what `--report` and `--also` add; see
+        `loramix.evaluate.report`.
     failures: [{task, system, reason, rows}], all of them.
-    answers: {computed, computed_tokens, cached, broken}; cache: its file or None.
+    answers: {computed, computed_tokens, rated (likelihoods that were computed), cached, broken};
+        cache: its file or None.
     phases: phase → seconds. seconds, library, base, seed, plot: as they say.
     """
 
@@ -116,6 +122,12 @@ class Evaluation(TypedDict, total=False):
     routing: dict[str, Any]
     composites: dict[str, Any]
     skills: dict[str, Any]
+    training: dict[str, Any]
+    samples: list[dict[str, Any]]
+    retention: list[dict[str, Any]]
+    storage: dict[str, Any]
+    forgetting: dict[str, Any]
+    not_measured: list[dict[str, str]]
     failures: list[dict[str, Any]]
     answers: dict[str, Any]
     cache: str | None

@@ -25,6 +25,7 @@ from loramix.pocket.tasks.code import source, with_handle
 Array = NDArray[np.float64]
 
 MOST_LABELS = 50
+NO_FUNCTION = "no Python function in the answer"
 _LABEL_WORDS = 5
 _MOST_IDS = 20
 _ROWS_AN_ID = 4
@@ -60,6 +61,7 @@ class Metric:
         misfit: why it cannot score these examples, or None.
         higher: whether more is better.
         also: metrics that are worth seeing beside it.
+        blank: whether it marks a row without an answer itself; else that row's marks are 0.
     """
 
     name: str
@@ -68,6 +70,17 @@ class Metric:
     misfit: Callable[[Sequence[Example]], str | None] = lambda _: None
     higher: bool = True
     also: tuple[str, ...] = field(default=())
+    blank: bool = False
+
+    def score_each(self, examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
+        """A score for each answer, for what needs one: F1 over classes has only its accuracy, and
+        a perplexity is of no answer, so that the exact text counts.
+        """
+        by_row = {"macro_f1": "accuracy", "perplexity": "exact"}.get(self.name)
+        mark = self.mark if by_row is None else SCORED[by_row].mark
+        assert mark is not None
+        scores: list[float] = mark(examples, texts).values[:, 0].tolist()
+        return scores
 
 
 def references(example: Example) -> list[str]:
@@ -203,7 +216,7 @@ def _passed(examples: Sequence[Example], texts: Sequence[str]) -> Marks:
     values, failed = np.zeros((len(texts), 1)), Counter[str]()
     for row, program in enumerate(programs):
         if program is None:
-            failed["no Python function in the answer"] += 1
+            failed[NO_FUNCTION] += 1
             continue
         outcome = next(outcomes)
         values[row, 0] = outcome.passed
@@ -225,7 +238,9 @@ SCORED: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("accuracy", _of_text(_same_class), misfit=_no_labels, also=("macro_f1",)),
-        Metric("macro_f1", _confusion, macro_f1, _no_labels, also=("accuracy",)),
+        Metric(
+            "macro_f1", _confusion, macro_f1, _no_labels, also=("accuracy",), blank=True
+        ),
         Metric("exact", _TEXT["exact"], misfit=_nothing_left, also=("f1",)),
         Metric("identical", _TEXT["identical"]),
         Metric("f1", _TEXT["f1"], misfit=_nothing_left, also=("exact",)),
@@ -298,13 +313,8 @@ def check_metric(name: str) -> None:
 
 
 def score_each(name: str, examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
-    """A score for each answer, for what needs one: F1 over classes has only its accuracy, and a
-    perplexity is of no answer, so that the exact text counts.
-    """
-    metric = SCORED[{"macro_f1": "accuracy", "perplexity": "exact"}.get(name, name)]
-    assert metric.mark is not None
-    scores: list[float] = metric.mark(examples, texts).values[:, 0].tolist()
-    return scores
+    """The same by the metric's name."""
+    return SCORED[name].score_each(examples, texts)
 
 
 def companions(metric: Metric, examples: Sequence[Example]) -> list[Metric]:

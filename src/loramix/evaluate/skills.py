@@ -9,19 +9,20 @@ Systems: `base` answers with no adapter; `skill` with the task's own adapter, gi
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from loramix.adapter import Adapter
-from loramix.base import Base, encode_prompt
+from loramix.base import Base
 from loramix.data import Example
 from loramix.errors import UsageError
 from loramix.evaluate.answering import Answers, mixed_model
+from loramix.evaluate.measure import EvalTask, Measured, Progress, System, measure
 from loramix.evaluate.metrics import score_of
-from loramix.gate.router import Router, route
+from loramix.evaluate.scoring import own_metric
+from loramix.gate.router import Router
 from loramix.library import Library
 from loramix.mix import Mix, Policy, check_skills
 from loramix.mixed import MixedModel
@@ -30,9 +31,6 @@ SYSTEMS = ("base", "skill", "routed")
 
 ScoreMany = Callable[[Sequence[Example], Sequence[str]], list[float]]
 """Examples and one text for each → one score for each, from 0 to 1."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is going on, how many steps of it are done, and how many there are."""
 
 
 class EvaluationWarning(UserWarning):
@@ -86,12 +84,12 @@ def evaluate_skills(
         seed: of the examples and of the bootstrap.
         router, policy: for `routed`.
         answers: to share answers with other measurements on the same model.
-        progress: called after each batch.
+        progress: called as answers come.
 
     Returns:
-        skill → system → `score`, `low`, `high` (95 % interval), `n`, `seconds`, `tokens`,
-        and `values`, the score of each example in order. Prompts that do not fit into the context
-        count as wrong, stand last in `values`, and are told by a warning.
+        skill → system → `score`, `low`, `high` (95 % interval), `n`, `tokens`, and `values`, the
+        score of each example in order. Rows that cannot be answered, such as prompts that do not
+        fit into the context, count as wrong and are told by a warning.
 
     Raises:
         UsageError: an unknown system, or `routed` without a router.
@@ -101,36 +99,56 @@ def evaluate_skills(
     answers = answers or Answers(base, mixed_model(base, skills))
     if "skill" in systems:
         check_skills(tasks, answers.mixed.names)
-    sets = {name: _test_set(task, n, seed) for name, task in tasks.items()}
-    fitting = {name: _fitting(base, name, held) for name, held in sets.items()}
-    total = sum(map(len, fitting.values())) * len(systems)
-    done = 0
+    sets = {name: held_out(task, n, seed) for name, task in tasks.items()}
+    measured = measure(
+        answers,
+        [
+            EvalTask(name, held.examples, own_metric(held.score_many), held.max_new_tokens, name)
+            for name, held in sets.items()
+        ],
+        [each for system in systems for each in _systems(system, sets, router, policy)],
+        progress=progress or (lambda _what, _done, _total: None),
+    )
+    _warn_of_failures(measured)
     scores: dict[str, dict[str, Any]] = {}
-    for name, system, held in _jobs(sets, systems):
-
-        def step(more: int, name: str = name, system: str = system) -> None:
-            nonlocal done
-            done += more
-            if progress is not None:
-                progress(f"{name}: {system}", done, total)
-
-        start = time.monotonic()
-        asked = fitting[name]
-        prompts = [example.prompt for example in asked]
-        completions = []
-        if prompts:
-            mixes = _mixes(system, name, prompts, router, policy)
-            completions = answers(prompts, mixes, held.max_new_tokens, step)
-        seconds = time.monotonic() - start
-        values = held.score_many(asked, [c.text for c in completions])
-        values += [0.0] * (len(held.examples) - len(asked))
-        scores.setdefault(name, {})[system] = {
-            **score_of(values, seed).to_dict(),
-            "seconds": seconds,
-            "tokens": sum(c.completion_tokens for c in completions),
-            "values": values,
-        }
+    for name, row in measured.items():
+        scores[name] = {}
+        for system, cell in row.items():
+            values = cell.marks.values[:, 0].tolist()
+            scores[name][system.partition(" ")[0]] = {
+                **score_of(values, seed).to_dict(), "tokens": cell.tokens, "values": values,
+            }  # fmt: skip
     return scores
+
+
+def _systems(
+    system: str, tasks: Collection[str], router: Router | None, policy: Policy | None
+) -> list[System]:
+    """One for all tasks, or each task's own skill."""
+    if system == "skill":
+        return [
+            System(f"skill {name}", "skill", Mix.of({name: 1.0}), only=frozenset([name]))
+            for name in tasks
+        ]
+    if system == "routed":
+        return [System(system, "routed", router=router, policy=policy)]
+    return [System(system, "base", Mix.base())]
+
+
+def _warn_of_failures(measured: Mapping[str, Mapping[str, Measured]]) -> None:
+    """One warning for each task and reason; the systems mostly fail on the same rows."""
+    for name, row in measured.items():
+        most: dict[str, int] = {}
+        for cell in row.values():
+            for reason, rows in cell.marks.failed.items():
+                most[reason] = max(rows, most.get(reason, 0))
+        for reason, rows in most.items():
+            count = next(len(cell.marks.values) for cell in row.values())
+            warnings.warn(
+                f"{name}: {rows} of {count} rows count as wrong: {reason}",
+                EvaluationWarning,
+                stacklevel=3,
+            )
 
 
 def _check_systems(systems: Sequence[str], router: Router | None) -> None:
@@ -143,41 +161,8 @@ def _check_systems(systems: Sequence[str], router: Router | None) -> None:
         raise UsageError("The routed system needs a router.", hint="pass router=…, or leave it out")
 
 
-def _test_set(task: MakesExamples | TestSet, n: int, seed: int) -> TestSet:
+def held_out(task: MakesExamples | TestSet, n: int, seed: int) -> TestSet:
+    """`n` held-out examples of a task that makes its own, or the test set as it is."""
     if isinstance(task, TestSet):
         return task
     return TestSet(task.examples("test", n, seed), task.score_many, task.max_new_tokens)
-
-
-def _fitting(base: Base, name: str, held: TestSet) -> list[Example]:
-    """The examples whose prompts leave room for an answer."""
-    kept = [e for e in held.examples if len(encode_prompt(base, e.prompt)) < base.max_length]
-    if len(kept) < len(held.examples):
-        warnings.warn(
-            f"{name}: {len(held.examples) - len(kept)} of {len(held.examples)} prompts do not fit "
-            f"into the context of {base.max_length} tokens and count as wrong",
-            EvaluationWarning,
-            stacklevel=3,
-        )
-    return kept
-
-
-def _jobs(
-    sets: Mapping[str, TestSet], systems: Sequence[str]
-) -> Iterator[tuple[str, str, TestSet]]:
-    for name, held in sets.items():
-        for system in systems:
-            yield name, system, held
-
-
-def _mixes(
-    system: str,
-    name: str,
-    prompts: Sequence[str],
-    router: Router | None,
-    policy: Policy | None,
-) -> list[Mix]:
-    if system == "routed":
-        assert router is not None  # _check_systems
-        return [routing.mix for routing in route(router, prompts, policy)]
-    return [Mix.base() if system == "base" else Mix.of({name: 1.0})] * len(prompts)

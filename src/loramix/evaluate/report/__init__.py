@@ -9,7 +9,7 @@
     gate            what `evaluate_router` returns
     routers         NAME → {accuracy, low, high, none_auroc, top_two}
     bars            [{name, bar, figure, met}]
-    samples         [{title, prompt, scores: {NAME: share}, mix: {NAME: weight}, text}]
+    samples         [{title, prompt, scores: {NAME: share}, mix: {NAME: weight}, text, expected}]
     blends          [{name, rows: [{mix, parts: [score, score], mean, interval}]}], the gate's
                     mix first
     composites      what `evaluate_composites` returns
@@ -17,19 +17,23 @@
     forgetting      {tasks, base: {TASK: score}, loramix: [{TASK: score}, one a stage],
                     one_adapter: the same, intervals: {loramix: [{TASK: [low, high]}], …}, n}
     retention       {method, rank, before: {NAME: score}, after: {NAME: score},
-                    intervals: {NAME: [low, high]} of after}
+                    intervals: {NAME: [low, high]} of after}, or a list of these with `name`
     storage         {shapes: [{name, disk: {base, adapters: [bytes with 1, 2, … of them], full},
                     resident: {adapters, full}}]}
-    training        NAME → {losses: [...], dev_losses: [[step, loss], ...], steps, tokens}
+    training        NAME → {description, data, rank, parameters, losses: [...], dev_losses:
+                    [[step, loss], ...], dev_loss, steps, tokens}
+    failures        [{task, system, reason, rows}]
+    not_measured    [{what, how}]: sections that are left out, and what would bring them
     phases          NAME → seconds
     seconds, peak_rss_mb, machine
 
-What `loramix eval --json` prints will do as well: its `tasks` are drawn as skills, its `routing`
-as gate and routers.
+What `loramix eval --json` prints will do as well: its `tasks` are drawn as skills and their cells'
+`over_base` and `over_skill` as differences, its `routing` as gate and routers.
 
-parts.py      what the template draws by itself: bars, heat maps, key numbers
-sentences.py  what to see in each figure
-page.py       the template; style.py: how it looks
+parts.py        what the template draws by itself: bars, heat maps, key numbers
+comparisons.py  means over the same tasks, paired differences, what failed
+sentences.py    what to see in each figure
+page.py         the template; style.py: how it looks
 """
 
 from __future__ import annotations
@@ -41,14 +45,14 @@ from pathlib import Path
 from typing import Any
 
 from loramix.evaluate import plots
-from loramix.evaluate.report import parts, sentences
+from loramix.evaluate.report import comparisons, parts, sentences
 from loramix.evaluate.report.page import TEMPLATE
 from loramix.evaluate.report.parts import duration, figure
 from loramix.evaluate.report.style import STYLE
 from loramix.mix import BASE
 from loramix.storage import storage_errors
 
-__all__ = ["duration", "figure", "render_report", "write_report"]
+__all__ = ["duration", "figure", "machine", "render_report", "write_report"]
 
 MOST = 100  # skills up to which storage is drawn
 # anchor, words of the contents, and the values that the section is about
@@ -56,6 +60,7 @@ _SECTIONS = (
     ("training", "Training", "training"),
     ("skills", "Skills", "scores"),
     ("matrix", "Matrix", "matrix"),
+    ("differences", "Differences", "differences"),
     ("routing", "Routing", "confusion"),
     ("routers", "Routers", "routers"),
     ("prompts", "Prompts", "samples"),
@@ -63,8 +68,10 @@ _SECTIONS = (
     ("forgetting", "Nothing forgotten", "forgetting"),
     ("retention", "Merging", "retention"),
     ("storage", "Storage", "storage"),
+    ("failures", "Failures", "failures"),
     ("time", "Time", "phases"),
     ("bars", "Bars", "bar_rows"),
+    ("missing", "Not measured", "not_measured"),
 )
 
 
@@ -119,7 +126,7 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
     routers = result.get("routers") or routing
     training = result.get("training") or {}
     composites = result.get("composites") or {}
-    retention = result.get("retention") or {}
+    retention = _each(result.get("retention"))
     forgetting = result.get("forgetting") or {}
     samples, blends = result.get("samples") or [], result.get("blends") or []
     phases, bars = result.get("phases") or {}, result.get("bars") or []
@@ -128,8 +135,9 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
     storage = [_shape(shape, f"storage-{n}") for n, shape in
                enumerate((result.get("storage") or {}).get("shapes") or [])]  # fmt: skip
     plotted: dict[str, Any] = {}
-    if training:
-        plotted["losses"] = plots.loss_curves(training, colors)
+    curves = {name: run for name, run in training.items() if run.get("losses")}
+    if curves:
+        plotted["losses"] = plots.loss_curves(curves, colors)
     if gate:
         plotted["calibration"] = plots.calibration(gate["calibration"], gate.get("n"))
     if forgetting:
@@ -138,6 +146,7 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
                               key, (forgetting.get("intervals") or {}).get(key))
             for key in ("loramix", "one_adapter")
         ]  # fmt: skip
+    differences = comparisons.difference_groups(result)
     see = {
         "training": training and sentences.about_training(training),
         "skills": skills and sentences.about_skills(skills),
@@ -150,7 +159,8 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
         "blends": blends and sentences.about_blends(blends),
         "composites": composites and sentences.about_composites(composites),
         "forgetting": forgetting and sentences.about_forgetting(forgetting),
-        "retention": retention and sentences.about_retention(retention),
+        "differences": comparisons.about_differences(differences),
+        "failures": comparisons.about_failures(result),
         "time": phases and sentences.about_time(phases, result.get("seconds")),
         "bars": bars and sentences.about_bars(bars),
     }
@@ -160,14 +170,19 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
         "lead": result.get("lead", ""),
         "footer": result.get("footer", "Made by loramix."),
         "summary": sentences.summary(result, skills, storage[0]["see"] if storage else None),
-        "tiles_shown": parts.key_numbers(result, skills, gate),
+        "tiles_shown": parts.key_numbers(result, skills, gate, comparisons.common_means(skills)),
         "training": training,
         "training_rows": parts.training_rows(training),
+        "training_losses": any(run.get("losses") or parts.known(run.get("dev_loss"))
+                               for run in training.values()),
         "scores": parts.system_bars(skills, parts.SYSTEMS, goal),
         "systems": [(s, c) for s, c in parts.SYSTEMS.items()
                     if any(parts.known(row.get(s)) for row in skills.values())],
         "goal": None if goal is None else f"{goal:g}",
         "matrix": matrix and parts.matrix_map(matrix),
+        "differences": differences,
+        "failures": None if result.get("failures") is None
+        else {"rows": comparisons.failure_rows(result)},
         "confusion": gate and parts.confusion_map(**gate["confusion"]),
         "gate_tiles": parts.gate_numbers(gate),
         "routers": routers,
@@ -185,11 +200,12 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
             "n": f"{forgetting['n']} examples a task." if forgetting.get("n") else "",
             "key": [(name, colors[name]) for name in forgetting["tasks"]],
         },
-        "retention": retention and _retention(retention),
+        "retention": [_retention(each) for each in retention],
         "storage": storage,
         "phases": phases and parts.phase_bars(phases),
         "resources": _resources(result),
         "bar_rows": bars,
+        "not_measured": result.get("not_measured") or [],
         "see": see,
         "plots": plotted,
     }  # fmt: skip
@@ -215,6 +231,13 @@ def _colors(result: Mapping[str, Any], skills: Mapping[str, Any]) -> dict[str, s
     return {name: f"--series-{n % 5 + 1}" for n, name in enumerate(distinct)} | {BASE: "--base"}
 
 
+def _each(retention: Any) -> list[Mapping[str, Any]]:
+    """One merge, or several."""
+    if not retention:
+        return []
+    return [retention] if isinstance(retention, Mapping) else list(retention)
+
+
 def _retention(retention: Mapping[str, Any]) -> dict[str, Any]:
     within = retention.get("intervals") or {}
     rows = [
@@ -231,7 +254,13 @@ def _retention(retention: Mapping[str, Any]) -> dict[str, Any]:
     ]  # fmt: skip
     how = [str(retention[key]) if key == "method" else f"rank {retention[key]}"
            for key in ("method", "rank") if retention.get(key)]  # fmt: skip
-    return {"groups": rows, "within": bool(within), "how": f" ({', '.join(how)})" if how else ""}
+    said = f"({', '.join(how)})" if how else ""
+    return {
+        "groups": rows,
+        "within": bool(within),
+        "how": f"{retention.get('name', '')} {said}".strip(),
+        "see": sentences.about_retention(retention),
+    }
 
 
 def _shape(shape: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -264,6 +293,15 @@ def _resources(result: Mapping[str, Any]) -> str:
     if result.get("machine"):
         said.append(str(result["machine"]))
     return ", ".join(said) + "." if said else ""
+
+
+def machine(device: object) -> str:
+    """What a run was measured on, in words."""
+    import platform
+
+    import torch
+
+    return f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}, {device}"
 
 
 def _inline(svg: str) -> str:

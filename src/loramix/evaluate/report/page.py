@@ -32,6 +32,23 @@ MACROS = """
 </div>
 {%- endmacro %}
 
+{%- macro differences_of(groups) %}
+{%- for group in groups %}
+<div class="group diff">
+<b>{{ group.name }}{% if group.note %}<small>{{ group.note }}</small>{% endif %}</b>
+<div>
+{%- for row in group.rows %}
+<div class="row"><span>{{ row.label }}</span>
+<div class="track"><s style="left:50%"></s>
+<i style="left:{{ row.left }}%;width:{{ row.width }}%;
+background:var({{ "--accent" if row.clear else "--base" }})"></i>
+<u style="left:{{ row.whisker[0] }}%;width:{{ row.whisker[1] }}%"></u></div>
+<em>{{ row.value }}<small>{{ row.range }}</small></em></div>
+{%- endfor %}
+</div></div>
+{%- endfor %}
+{%- endmacro %}
+
 {%- macro heat(map) %}
 <div class="scroll" tabindex="0" role="group" aria-label="{{ map.caption }}"><table class="heat">
 <caption>{{ map.caption }}</caption>
@@ -88,22 +105,30 @@ TEMPLATE = (
 {%- endif %}
 {%- if training %}
 <section id="training"><h2>Training</h2>
-<p class="about">What was trained, and how its loss fell: on the completions step by step
-(smoothed), and on held-out examples (dots). The base is frozen: only the adapters learn.</p>
-<figure><figcaption>{{ see.training }}</figcaption>
+<p class="about">What was trained
+{%- if plots.losses is defined %}, and how its loss fell: on the completions step by step
+(smoothed), and on held-out examples (dots){% endif %}. The base is frozen: only the adapters
+learn.</p>
+<figure{% if plots.losses is not defined %} class="long"{% endif %}>
+<figcaption>{{ see.training }}</figcaption>
+{%- if plots.losses is defined %}
 <div class="card"><div class="small plots">
 {%- for svg in plots.losses %}<div>{{ svg }}</div>{% endfor %}</div></div></figure>
-{%- if training_rows %}
-<figure><div class="card scroll"><table>
-<thead><tr><th>skill</th><th class="n">steps</th><th class="n">tokens</th>
-<th class="n">last loss</th><th class="n">held-out loss</th></tr></thead>
+<figure class="long">
+{%- endif %}
+<div class="card long scroll"><table>
+<thead><tr><th>skill</th><th>learned from</th><th class="n">steps</th><th class="n">tokens</th>
+{%- if training_losses %}<th class="n">last loss</th><th class="n">held-out loss</th>{% endif %}
+</tr></thead>
 <tbody>
 {%- for row in training_rows %}
-<tr><td>{{ row.name }}</td><td class="n">{{ row.steps }}</td><td class="n">{{ row.tokens }}</td>
-<td class="n">{{ row.last }}</td><td class="n">{{ row.dev }}</td></tr>
+<tr><td>{{ row.name }}{% if row.what %}<small class="sub">{{ row.what }}</small>{% endif %}</td>
+<td>{{ row.data or "–" }}{% if row.lora %}<small class="sub">{{ row.lora }}</small>{% endif %}</td>
+<td class="n">{{ row.steps }}</td><td class="n">{{ row.tokens }}</td>
+{%- if training_losses %}
+<td class="n">{{ row.last }}</td><td class="n">{{ row.dev }}</td>{% endif %}</tr>
 {%- endfor %}
 </tbody></table></div></figure>
-{%- endif %}
 </section>
 {%- endif %}
 {%- if scores %}
@@ -122,6 +147,16 @@ a bootstrap over the examples.</p>
 <p class="about">One row a task, one column a system; a skill's own task is in bold.</p>
 <figure><figcaption>{{ see.matrix }}</figcaption>
 <div class="card">{{ heat(matrix) }}</div></figure>
+</section>
+{%- endif %}
+{%- if differences %}
+<section id="differences"><h2>Differences</h2>
+<p class="about">What one system scores above another on the very same examples, with the 95 %
+bootstrap interval of the paired difference. Right of the dashed line is above. Grey ones may be
+chance: their interval holds nought.</p>
+<figure class="long"><figcaption>{{ see.differences }}</figcaption>
+<div class="card long">{{ key([("clear", "--accent"), ("may be chance", "--base")], true) }}
+{{ differences_of(differences) }}</div></figure>
 </section>
 {%- endif %}
 {%- if confusion %}
@@ -177,6 +212,9 @@ is the mix; the figures below it are the gate's scores.</p>
 {%- endfor %}
 </div>
 {%- if sample.text is not none %}<div class="text">{{ sample.text or "(nothing)" }}</div>{% endif %}
+{%- if sample.expected %}
+<div class="legend"><span>expected:</span></div><div class="text">{{ sample.expected }}</div>
+{%- endif %}
 </div>
 {%- endfor %}
 </div></figure>
@@ -216,11 +254,14 @@ way, where one adapter goes on from task to task. {{ forgetting.n }}</p>
 {%- endif %}
 {%- if retention %}
 <section id="retention"><h2>After merging</h2>
-<p class="about">Several skills merged into one adapter{{ retention.how }}: each skill's score by
-itself before, and with the merged one after.</p>
-<figure class="long"><figcaption>{{ see.retention }}</figcaption>
-<div class="card long">{{ key([("before", "--base"), ("after", "--accent")], retention.within) }}
-{{ bars(retention.groups) }}</div></figure>
+<p class="about">Several skills merged into one adapter: each skill's score by itself before, and
+with the merged one after.</p>
+{%- for merge in retention %}
+<figure class="long"><figcaption>{{ merge.see }}</figcaption>
+<div class="card long">{% if merge.how %}<h3>{{ merge.how }}</h3>{% endif %}
+{{ key([("before", "--base"), ("after", "--accent")], merge.within) }}
+{{ bars(merge.groups) }}</div></figure>
+{%- endfor %}
 </section>
 {%- endif %}
 {%- if storage %}
@@ -235,6 +276,22 @@ in a straight line; both axes are logarithmic.</p>
 {%- for svg in shape.plots %}<div>{{ svg }}</div>{% endfor %}
 </div></div></figure>
 {%- endfor %}
+</section>
+{%- endif %}
+{%- if failures is not none %}
+<section id="failures"><h2>Failures</h2>
+<p class="about">Rows that could not be read, answered or judged, and why. One that was not
+answered or judged counts as wrong; the evaluation goes on.</p>
+<figure class="long"><figcaption>{{ see.failures }}</figcaption>
+{%- if failures.rows %}
+<div class="card long scroll"><table>
+<thead><tr><th>task</th><th>reason</th><th>rows</th></tr></thead>
+<tbody>
+{%- for row in failures.rows %}
+<tr><td>{{ row.task }}</td><td>{{ row.reason }}</td><td>{{ row.rows }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- endif %}</figure>
 </section>
 {%- endif %}
 {%- if phases %}
@@ -257,6 +314,19 @@ in a straight line; both axes are logarithmic.</p>
 <td class="n">{{ bar.figure | figure }}</td><td class="n">
 {%- if bar.met %}<span class="met">✓ met</span>
 {%- else %}<span class="missed">✗ missed</span>{% endif %}</td></tr>
+{%- endfor %}
+</tbody></table></div></figure>
+</section>
+{%- endif %}
+{%- if not_measured %}
+<section id="missing"><h2>Not measured</h2>
+<p class="about">What this page could show too, and what brings it.</p>
+<figure class="long"><figcaption>{{ not_measured | map(attribute="what") | join("; ") }}.
+</figcaption>
+<div class="card long"><table>
+<tbody>
+{%- for row in not_measured %}
+<tr><td>{{ row.what }}</td><td>{{ row.how }}</td></tr>
 {%- endfor %}
 </tbody></table></div></figure>
 </section>

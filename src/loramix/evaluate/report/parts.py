@@ -209,18 +209,30 @@ def matrix_map(matrix: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def training_rows(training: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What each skill learned from, and where its loss ended."""
+    """What each skill is, what it learned from, and where its loss ended."""
     return [
         {
             "name": name,
-            "steps": f"{run['steps']:,}",
+            "what": str(run.get("description") or ""),
+            "data": str(run.get("data") or ""),
+            "lora": _lora(run),
+            "steps": f"{run['steps']:,}" if known(run.get("steps")) else "–",
             "tokens": f"{run['tokens']:,}" if known(run.get("tokens")) else "–",
-            "last": figure(run["losses"][-1]) if run["losses"] else "–",
-            "dev": figure(run["dev_losses"][-1][1]) if run.get("dev_losses") else "–",
+            "last": figure(run["losses"][-1]) if run.get("losses") else "–",
+            "dev": figure(
+                run["dev_losses"][-1][1] if run.get("dev_losses") else run.get("dev_loss")
+            ),
         }
         for name, run in training.items()
-        if run.get("steps") is not None
     ]
+
+
+def _lora(run: Mapping[str, Any]) -> str:
+    """`rank 16, 0.47 M parameters`."""
+    said = [f"rank {run['rank']}"] if run.get("rank") else []
+    if run.get("parameters"):
+        said.append(f"{run['parameters'] / 1e6:.2f} M parameters")
+    return ", ".join(said)
 
 
 def tile(value: str, label: str) -> dict[str, str]:
@@ -229,19 +241,22 @@ def tile(value: str, label: str) -> dict[str, str]:
 
 
 def key_numbers(
-    result: Mapping[str, Any], skills: Mapping[str, Mapping[str, Any]], gate: Mapping[str, Any]
+    result: Mapping[str, Any],
+    skills: Mapping[str, Mapping[str, Any]],
+    gate: Mapping[str, Any],
+    common: tuple[Sequence[str], Mapping[str, float]],
 ) -> list[dict[str, str]]:
-    """The figures that a reader wants first."""
+    """The figures that a reader wants first; `common` is what `common_means` gives."""
     tiles = []
-    means = [row for row in skills.values() if row.get("higher_is_better", True)]
+    tasks, means = common
+    over = "" if len(tasks) == len(skills) else f", {len(tasks)} of {len(skills)} tasks"
     for system, label in (
         ("skill", "mean score with the right adapter"),
         ("routed", "mean score, routed by the gate"),
         ("base", "mean score of the base alone"),
     ):
-        values = [row[system] for row in means if known(row.get(system))]
-        if values:
-            tiles.append(tile(figure(sum(values) / len(values)), label))
+        if system in means:
+            tiles.append(tile(figure(means[system]), f"{label}{over}"))
     if gate:
         tiles.append(tile(figure(gate["accuracy"]), "gate accuracy"))
     if bars := result.get("bars"):
@@ -273,6 +288,7 @@ def sample_card(sample: Mapping[str, Any], colors: Mapping[str, str]) -> dict[st
         "title": sample.get("title", ""),
         "prompt": sample["prompt"],
         "text": sample.get("text"),
+        "expected": sample.get("expected"),
         "recipe": ", ".join(f"{n} {w:.2f}" for n, w in mix.items()) or str(Mix.base()),
         "parts": [
             {"percent": f"{100 * w / (total if mix else 1.0):.1f}", "color": colors[n]}

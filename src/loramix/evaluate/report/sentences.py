@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from loramix.evaluate.report.comparisons import common_means, listed
 from loramix.evaluate.report.parts import COMPOSITES, duration, figure, known, short, size
 from loramix.mix import BASE
 
 Rows = Mapping[str, Mapping[str, Any]]
 LOW = 0.5
-
-
-def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def percent(share: float) -> str:
@@ -46,10 +41,14 @@ def about_training(training: Rows) -> str:
     ends = {
         name: (run["dev_losses"][-1][1] if run.get("dev_losses") else run["losses"][-1])
         for name, run in training.items()
-        if run["losses"]
+        if run.get("losses")
     }
     if not ends:
-        return "No step was trained."
+        sizes = [run["parameters"] for run in training.values() if known(run.get("parameters"))]
+        said = f"{_count(len(training), 'skill')} beside the base"
+        if not sizes:
+            return f"{said}."
+        return f"{said}, {max(sizes) / 1e6:.2f} million parameters at most in each."
     best, worst = min(ends, key=lambda n: ends[n]), max(ends, key=lambda n: ends[n])
     held = all(training[name].get("dev_losses") for name in ends)
     what = "on held-out examples" if held else "at the last step"
@@ -85,11 +84,9 @@ def about_skills(rows: Rows) -> str:
     both = [name for name in skill if name in routed]
     if both:
         lost = sum(skill[name] - routed[name] for name in both) / len(both)
-        said.append(
-            f"Leaving the choice to the gate costs {lost:.3f} on average."
-            if lost > 0.0005
-            else "Leaving the choice to the gate costs nothing on average."
-        )
+        over = "" if set(both) == set(rows) else f" over {listed(both)}"
+        what = f"{lost:.3f}" if lost > 0.0005 else "nothing"
+        said.append(f"Leaving the choice to the gate costs {what} on average{over}.")
     return " ".join(said) or "Only the base was measured here."
 
 
@@ -119,7 +116,7 @@ def about_matrix(matrix: Mapping[str, Any]) -> str:
     """How specialised the skills are, and how near the routed whole comes."""
     own: dict[str, float] = {}
     other: dict[tuple[str, str], float] = {}
-    wholes: dict[str, list[float]] = {}
+    wholes: dict[str, list[float | None]] = {}
     systems = list(matrix["systems"])
     for task, scores in zip(matrix["tasks"], matrix["scores"], strict=True):
         row = dict(zip(systems, scores, strict=True))
@@ -133,7 +130,7 @@ def about_matrix(matrix: Mapping[str, Any]) -> str:
         }
         for name in systems:
             if name not in (BASE, *matrix["tasks"]):
-                wholes.setdefault(name, []).append(row[name] if known(row[name]) else 0.0)
+                wholes.setdefault(name, []).append(row[name] if known(row[name]) else None)
     if not own or not other:
         return f"{_count(len(matrix['tasks']), 'task')}, {_count(len(systems), 'system')}."
     name, task = max(other, key=lambda pair: other[pair])
@@ -141,10 +138,19 @@ def about_matrix(matrix: Mapping[str, Any]) -> str:
         f"On its own task a skill scores {short(_mean(own))} on average, on other tasks "
         f"{short(_mean(other))} and at most {short(other[name, task])} ({name} on {task})."
     )
-    if wholes:
-        means = {name: sum(scores) / len(scores) for name, scores in wholes.items()}
+    # a mean over other tasks than its rivals' would be no comparison
+    full = {
+        name: [score for score in scores if score is not None]
+        for name, scores in wholes.items()
+        if None not in scores
+    }
+    if full:
+        means = {name: sum(scores) / len(scores) for name, scores in full.items()}
         best = max(means, key=lambda name: means[name])
-        said += f" Of the other systems {best} does best, {short(means[best])} on average."
+        said += (
+            f" Of the other systems that took {listed([*own])}, {best} does best, "
+            f"{short(means[best])} on average."
+        )
     return said
 
 
@@ -329,16 +335,16 @@ def about_bars(bars: Sequence[Mapping[str, Any]]) -> str:
 def summary(result: Mapping[str, Any], rows: Rows, storage: str | None) -> list[str]:
     """Two to five sentences: what a reader should go away with."""
     said = []
-    skill, base, routed = (_values(rows, system) for system in ("skill", "base", "routed"))
-    if skill:
-        several = len(skill) > 1
-        line = f"{len(skill)} skills score" if several else "The skill scores"
-        line += f" {short(_mean(skill))}{' on average' if several else ''}"
-        if base:
-            line += f" where the frozen base alone scores {short(_mean(base))}"
-        if routed:
-            line += f"; with the gate choosing, {short(_mean(routed))}"
-        said.append(f"{line}.")
+    tasks, means = common_means(rows)
+    if "skill" in means:
+        several = len(tasks) > 1
+        line = f"{len(tasks)} skills score" if several else "The skill scores"
+        line += f" {short(means['skill'])}"
+        if "base" in means:
+            line += f" where the frozen base alone scores {short(means['base'])}"
+        if "routed" in means:
+            line += f"; with the gate choosing, {short(means['routed'])}"
+        said.append(f"{line}{f': means over {listed(tasks)}' if several else ''}.")
     if composites := result.get("composites"):
         said.append(f"Two skills at once: {_lower(about_composites(composites))}")
     elif blends := result.get("blends"):

@@ -97,6 +97,7 @@ figcaption { margin: 0 0 .7rem; padding-left: .85rem; border-left: 3px solid var
 .row { display: grid; grid-template-columns: 7rem minmax(0, 1fr) 9.2rem; gap: .7rem;
   align-items: center; font-size: .88rem; line-height: 1.3; padding: .16rem 0; }
 .wide .row { grid-template-columns: 10rem minmax(0, 1fr) 9.2rem; }
+.diff .row { grid-template-columns: 10rem minmax(0, 1fr) 10.6rem; }
 .flat { grid-template-columns: minmax(0, 1fr); }
 .flat .row { grid-template-columns: 11rem minmax(0, 1fr) 5rem; }
 .row > span { color: var(--muted); overflow-wrap: anywhere; }
@@ -119,6 +120,7 @@ th:last-child, td:last-child { padding-right: 0; }
 tbody tr:last-child > * { border-bottom: 0; }
 td.n, th.n { text-align: right; }
 td.n { white-space: nowrap; }
+.sub { display: block; color: var(--muted); font-size: .8rem; }
 thead th { vertical-align: bottom; }
 .met, .missed { white-space: nowrap; font-weight: 600; }
 .met { color: var(--good); }
@@ -178,6 +180,7 @@ footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line
   .row { grid-template-columns: 4rem minmax(0, 1fr) 4.1rem; gap: .6rem; font-size: .84rem; }
   .wide .row { grid-template-columns: 8rem minmax(0, 1fr) 4.1rem; }
   .flat .row { grid-template-columns: 8rem minmax(0, 1fr) 4.1rem; }
+  .diff .row { grid-template-columns: 6rem minmax(0, 1fr) 6.2rem; }
   .row em small { display: block; margin: 0; font-size: .7rem; }
   .small { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .heat { font-size: .76rem; border-spacing: 1px; }
