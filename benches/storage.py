@@ -3,8 +3,9 @@
     python benches/storage.py [--shape pocket|tinyllama] [--loaded 3] [--report FILE] [--json]
 
 Everything is written and loaded for real, TinyLlama's shape with random weights: five full models
-of it are 11 GB on disk, and `--loaded` of them are held in memory (five take 12 GB). What stands
-under N = 100 is no measurement: it goes on from the last one with the mean step of all.
+of it are 11 GB on disk, and `--loaded` of them are held in memory (five take 12 GB), in bf16 as
+they are stored. What stands under N = 100 is no measurement: it goes on from the last one with the
+mean step of all.
 """
 
 from __future__ import annotations
@@ -45,9 +46,12 @@ def main() -> None:
             base = load_base(id)
             adapters = {f"s{seed}": random_adapter(base, seed, args.rank) for seed in range(SKILLS)}
             (folder / "room").mkdir()
-            loaded = None if shape == "pocket" else args.loaded
+            loaded, dtype = (None, "auto") if shape == "pocket" else (args.loaded, "bf16")
+            # `auto` looks at free memory, so the second of two large models may come in another one
             shapes.append(
-                measure_storage(base, adapters, folder / "room", name=shape, loaded=loaded)
+                measure_storage(
+                    base, adapters, folder / "room", name=shape, dtype=dtype, loaded=loaded
+                )
             )
             del base
     if args.report:

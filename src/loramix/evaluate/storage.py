@@ -7,7 +7,6 @@ has had it rarely gives back, and weights that no pass has touched may not be in
 
 from __future__ import annotations
 
-import gc
 import json
 import shutil
 import subprocess
@@ -129,7 +128,6 @@ def main(job: Mapping[str, Any]) -> list[int]:
         ids = torch.tensor([one.tokenizer(_PROMPT)["input_ids"]])
         with torch.inference_mode():
             one.model(input_ids=ids)
-        gc.collect()  # cycles that loading leaves keep whole files mapped, which count as resident
         figures.append(int(process.memory_info().rss))
 
     if "models" in job:
