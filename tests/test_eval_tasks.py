@@ -231,6 +231,17 @@ def test_the_tasks_of_a_yaml_are_what_training_held_out(config: Path) -> None:
     assert {str(mix) for mix in wanted.blends.values()} == {"films=0.5,math=0.5"}
 
 
+def test_rows_that_a_yaml_keeps_for_tests_are_the_task(config: Path) -> None:
+    tested = "  math: {data: {builtin: math}, test: {path: held.jsonl}, prompt: '{text}', "
+    tested += "completion: '{label}'"
+    text = config.read_text("utf-8").replace("  math: {data: {builtin: math}", tested)
+    config.write_text(text.replace("    dev: {path: held.jsonl}", "    test: {path: held.jsonl}"))
+    asked = reading(skills=["films", "held", "math"])
+    for task in read_tasks(["held", "math"], asked, load_config(config)).tasks:
+        assert [e.prompt for e in task.examples] == [row["text"] for row in ROWS[:4]]
+        assert task.source.endswith("held.jsonl")
+
+
 def test_a_skill_of_a_yaml_can_be_named_and_its_metric_changed(config: Path) -> None:
     settings = load_config(config)
     asked = reading(skills=["films", "held", "math"], limit=5, metrics={"held": "exact"})

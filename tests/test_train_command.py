@@ -216,6 +216,19 @@ def test_a_wrong_yaml_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
     assert "skillz" in ended.stderr
 
 
+def test_rows_kept_for_tests_are_scored_and_early_stopping_never_sees_them(config: Path) -> None:
+    rows = [{"q": f"cat number {i}", "a": "cat0"} for i in range(100, 103)]
+    (config.parent / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = "    data: {path: cats.jsonl}\n"
+    config.write_text(config.read_text().replace(data, f"{data}    test: {{path: test.jsonl}}\n"))
+    cats = train(config, skills=["cats"])["skills"]["cats"]
+    assert (cats["scored_on"], cats["n"]) == ("test", 3)
+    assert cats["dev_loss"] is not None  # of the part of `data` that is held out
+    card = Library.open(config.parent / "library").skills["cats"].card
+    assert card.provenance["scored on"] == "test rows, 3 examples"
+    assert card.provenance["data"].split(", ")[1] == "36 examples"
+
+
 def test_a_score_on_training_rows_is_told_as_one(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -276,16 +276,20 @@ def _builtin_metric(task: Task, asked: str, name: str, examples: Sequence[Exampl
 
 
 def _of_skill(name: str, skill: SkillConfig, settings: Config, reading: Reading) -> EvalTask:
-    """Held-out rows: the test split of a builtin task, else those that training held out."""
+    """What `train` scores too: `test`, a builtin task's test split, or what was held out."""
     length = reading.max_new_tokens or settings.evaluation.max_new_tokens
     templates, seed = (skill.prompt, skill.completion), settings.train.seed
-    if skill.data.builtin in TASKS:
+    if skill.test is None and skill.data.builtin in TASKS:
         test = skill.data.model_copy(update={"split": None, "limit": None})
         task = TASKS[str(skill.data.builtin)]
         held = load_examples(test, *templates, limit=reading.limit, split="test", seed=seed)
         metric = _builtin_metric(task, reading.metric(name, skill.metric), name, held)
         return EvalTask(name, held, metric, task.max_new_tokens, name, f"{skill.data}, test")
-    held, source = _held_out(skill, settings)
+    if skill.test is None:
+        held, source = _held_out(skill, settings)
+    else:
+        held = load_examples(skill.test, *templates, split="test", seed=seed)
+        source = str(skill.test)
     metric = find_metric(reading.metric(name, skill.metric), name, held)
     held = _draw(held, reading.limit, seed)
     return EvalTask(name, held, metric, length, name, source)

@@ -50,7 +50,7 @@ GATE_PROMPTS = 1000
 """Training prompts of each skill that the gate is fitted on, at most."""
 
 _SHOWN = 8
-_SCORED_ON = {"dev": "held-out rows", "test": "the test split", "train": "its training data"}
+_SCORED_ON = {"dev": "held-out rows", "test": "test rows", "train": "its training data"}
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,14 @@ def _read(settings: Config, name: str) -> _Skill:
     job = SkillJob(name, train_on, dev, skill.lora, own)
     most, length = settings.evaluation.examples, settings.evaluation.max_new_tokens
     task = TASKS.get(skill.data.builtin or "")
-    if task is None:
+    if task is None or skill.test is not None:
         metric = "exact" if skill.metric == "auto" else skill.metric
-        held = dev or train_on
+        held, scored_on = dev or train_on, "dev" if dev else "train"
+        if skill.test is not None:
+            held, scored_on = load_examples(skill.test, *templates, split="test", seed=seed), "test"
         if len(held) > most:
             held = random.Random(seed).sample(held, most)
-        return _Skill(job, _by_metric(held, metric, length), "dev" if dev else "train")
+        return _Skill(job, _by_metric(held, metric, length), scored_on)
     test = skill.data.model_copy(update={"split": None, "limit": None})
     held = load_examples(test, *templates, limit=most, split="test", seed=seed)
     if skill.metric != "auto":

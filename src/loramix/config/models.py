@@ -80,6 +80,11 @@ class SkillConfig(_Part):
     dev: DataSource | None = Field(
         default=None, description="held-out rows; without it a part of `data` is held out"
     )
+    test: DataSource | None = Field(
+        default=None,
+        description="rows that the skill is scored on and that decide nothing before; without it "
+        "those of `dev`, which early stopping has seen",
+    )
     prompt: Template = Field(
         default=PROMPT, description="template over the columns: {question}, {answers[0]}"
     )
