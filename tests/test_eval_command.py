@@ -167,7 +167,7 @@ def test_the_command_measures_composites_tasks_and_what_blending_did(
     plot, page = tmp_path / "plots" / "eval.svg", tmp_path / "report.html"
     told = evaluate(
         "composites,sentiment", apart=place / "apart", limit=2, plot=plot, report=page,
-        device="cpu", library=place / "library", systems="base,skill",
+        device="cpu", library=place / "library", systems="base,skill", also="samples",
     )  # fmt: skip
     composites = told["composites"]
     for name in COMPOSITES:
