@@ -1,10 +1,10 @@
 """How the shipped library does with prompts of other hands, who had seen none of its code.
 
-    python benches/strangers.py [--set phrasings|first|second|third] [--library DIR] [--show] [--json]
+    python benches/strangers.py [--set NAME] [--library DIR] [--show] [--json]
 
 - `phrasings`: 125 requests for held-out contents of the pocket tasks (texts, problems, programs,
   passages), each worded by somebody who saw the content and what is wanted: own words, the
-  tasks' world.
+  tasks' world. `phrasings_second`: the same by another writer, of other contents.
 - `first`: 150 prompts, 25 of each skill and of none, with words and contents of their writer.
 - `second`, `third`: 150 more each, by two other writers.
 
@@ -32,7 +32,7 @@ from loramix.pocket.tasks.summarization import read_line
 from loramix.sampling import Sampling
 
 FOLDER = Path(__file__).parent / "strangers"
-SETS = ("phrasings", "first", "second", "third")
+SETS = ("phrasings", "phrasings_second", "first", "second", "third")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 

@@ -1,6 +1,7 @@
 """What is forgotten, as `loramix eval` measures it.
 
-The skills as they are, beside one adapter that is taught a few rows of each task, one after another.
+The skills as they are, beside one adapter that is taught a few rows of each task, one after
+another.
 """
 
 from __future__ import annotations
