@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-import re
 import secrets
 import time
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from loramix.gate import (
 from loramix.lean import lean_imports
 from loramix.manifest import MANIFEST
 from loramix.serve.bodies import Message, Mixing
+from loramix.serve.control import Control
 from loramix.serve.faults import ApiError, api_error
 from loramix.serve.logs import log
 from loramix.serve.pace import Pace
@@ -87,7 +87,7 @@ class Serving:
                 max_resident=settings.max_resident,
             ),
         )
-        self._controls = _control_tokens(base)
+        self._control = Control(base)
         self._longest = 64 * base.max_length
         self._routers: dict[str, Router] = {}
         self._routed = 0
@@ -332,7 +332,7 @@ class Serving:
     def check_text(self, text: str, param: str) -> None:
         """Raises ApiError for a text that cannot be a prompt.
 
-        Control tokens of the base's template would end the user's turn and begin one of
+        Control texts of the base's template would end the user's turn and begin one of
         somebody else's.
         """
         if len(text) > self._longest:
@@ -343,12 +343,12 @@ class Serving:
                 f"{self.base.max_length} tokens holds. Shorten it.",
                 param=param,
             )
-        found = self._controls.search(text) if self._controls is not None else None
-        if found:
+        found = self._control.find(text)
+        if found is not None:
             raise ApiError(
                 400,
                 "control_token",
-                f"The prompt holds {found.group()!r}, which has a meaning of its own for the base. "
+                f"The prompt holds {found!r}, which has a meaning of its own for the base. "
                 "Leave it out, or write it with a space inside.",
                 param=param,
             )
@@ -383,11 +383,3 @@ def _late() -> DeadlineError:
 def new_id(prefix: str) -> str:
     """An id that nobody can guess."""
     return f"{prefix}-{secrets.token_hex(12)}"
-
-
-def _control_tokens(base: Base) -> re.Pattern[str] | None:
-    tokenizer: Any = base.tokenizer
-    added = tokenizer.added_tokens_decoder.values()
-    tokens = {str(token) for token in added if token.special} | set(tokenizer.all_special_tokens)
-    texts = sorted(filter(None, tokens), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, texts))) if texts else None
