@@ -220,7 +220,7 @@ def test_no_file_can_be_asked_for_by_its_path(server: ServerProcess) -> None:
         assert b"root:" not in answer
         told = re.search(rb"x-request-id: (\S+)", answer)  # but where it is no HTTP at all
         if told is not None:
-            lines = [line for line in server.log() if line["id"] == told[1].decode()]
+            lines = [line for line in server.log() if line.get("id") == told[1].decode()]
             assert [line["status"] for line in lines] == [int(answer.split()[1])]
 
 
