@@ -135,6 +135,25 @@ def test_a_removed_skill_lets_its_streams_finish(base: Base, library: Library) -
         engine.submit(ask(mix="a"))
 
 
+def test_the_library_and_the_gate_change_in_the_same_moment(base: Base, library: Library) -> None:
+    """A gate that still knows a skill that is gone would have requests fail that name none."""
+    with engine_of(base, library, router="fixed:e") as engine:
+        held, go = threading.Event(), threading.Event()
+        task = engine.between(lambda: (held.set(), go.wait(30)))
+        assert held.wait(30)
+        with Library.open(library.path).edit() as txn:
+            txn.remove("e")
+        changing = threading.Thread(target=engine.refresh)
+        changing.start()
+        changing.join(0.5)
+        assert changing.is_alive()
+        assert "e" in library.skills  # as long as the gate was not made anew
+        go.set()
+        task.result(30)
+        changing.join(30)
+        assert "e" not in library.skills
+
+
 def test_a_skill_replaced_before_it_was_read_comes_in_its_new_form(
     base: Base, library: Library
 ) -> None:

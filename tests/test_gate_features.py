@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -57,6 +61,39 @@ def test_states_are_those_of_the_base_and_the_base_stays_as_it_is() -> None:
     hooks = sum(len(module._forward_hooks) for module in base.model.modules())
     reader.read(rows)
     assert sum(len(module._forward_hooks) for module in base.model.modules()) == hooks
+
+
+def test_layers_run_in_short_turns_of_the_base_and_nothing_else_does() -> None:
+    base = make_base(num_hidden_layers=4)
+    sizes: list[int] = []
+    inside: list[bool] = []
+    now = False
+
+    def turn(work: Callable[[], Any]) -> Any:
+        nonlocal now
+        now = True
+        try:
+            return work()
+        finally:
+            now = False
+
+    def seen(_module: Any, _args: Any, output: Any) -> None:
+        states = output[0] if isinstance(output, tuple) else output
+        sizes.append(states.shape[:2].numel())
+        inside.append(now)
+
+    prompts = [f"{prompt} {i}" for i in range(50) for prompt in PROMPTS]
+    for kind, layers in (("early+embeddings", True), ("embeddings+words", False)):
+        wanted = FeatureExtractor(base, kind).features(prompts)
+        sizes.clear()
+        inside.clear()
+        handle = base.model.model.layers[0].register_forward_hook(seen)
+        found = FeatureExtractor(dataclasses.replace(base, turn=turn), kind).features(prompts)
+        handle.remove()
+        assert found.equal(wanted)
+        assert all(inside)
+        assert (len(sizes) > 5) is layers
+        assert all(size <= 1024 for size in sizes)
 
 
 def test_wide_states_are_projected_so_that_distances_stay() -> None:

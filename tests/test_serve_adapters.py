@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from loramix.base import load_base
+from loramix.gate import RoutedExample, learn_gate
 from loramix.library import Library
+from loramix.pocket.tasks import TASKS
 from serve_process import ServerProcess, chat, copied_library, serving
 
 CHAT, LOAD, UNLOAD = "/v1/chat/completions", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
@@ -120,6 +125,53 @@ def test_a_stream_on_its_way_keeps_the_skill_that_is_replaced_and_removed(
     assert found[-2] == "data: [DONE]"
     chunks = [json.loads(line[6:]) for line in found if line.startswith("data: {")]
     assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks) == wanted
+
+
+@pytest.mark.slow
+def test_streams_go_on_while_a_gate_that_reads_layers_learns_a_skill(tmp_path: Path) -> None:
+    path = copied_library(tmp_path / "library")
+    shutil.copytree(path / "skills" / "math", tmp_path / "adapters" / "math")
+    prompts = {name: [row.prompt for row in TASKS[name].examples("train", 40)] for name in TASKS}
+    learn_from(Library.open(path), prompts, "early")
+    with serving("--library", str(path), "--allow-runtime-lora") as server, server.client() as http:
+        events: list[float] = []
+        over = threading.Event()
+
+        def stream() -> None:
+            body = chat("Tell me more", "base", max_tokens=400, temperature=2.0, stream=True)
+            with server.client() as other:
+                while not over.is_set():
+                    with other.stream("POST", CHAT, json=body) as got:
+                        events.extend(time.monotonic() for line in got.iter_lines() if line)
+
+        threads = [threading.Thread(target=stream) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        while len(events) < 100:
+            time.sleep(0.05)
+        begun = time.monotonic()
+        body = {"lora_name": "sums", "lora_path": "math", "examples": prompts["math"]}
+        assert http.post(LOAD, json=body).status_code == 200
+        seconds = time.monotonic() - begun
+        over.set()
+        for thread in threads:
+            thread.join()
+        times = [begun, *(at for at in sorted(events) if begun < at < begun + seconds)]
+        gaps = [after - before for before, after in itertools.pairwise([*times, begun + seconds])]
+        assert max(gaps) < seconds / 4
+        routed = http.post("/v1/route", json={"prompt": SUM}).json()["scores"]
+        assert "sums" in routed
+
+
+def learn_from(library: Library, prompts: dict[str, list[str]], features: str) -> None:
+    """Give the library a gate of such features, learned from these prompts."""
+    base = load_base(library.base_id, "cpu")
+    examples = [RoutedExample(p, {name: 1.0}) for name, own in prompts.items() for p in own]
+    gate = learn_gate(base, examples, tuple(library.skills), features=features)
+    with library.edit() as txn:
+        for name, skill in library.skills.items():
+            txn.add(name, skill.adapter(base), skill.card, gate.memories[name], replace=True)
+        txn.set_gate(*gate.state())
 
 
 def test_a_damaged_adapter_is_refused_and_the_library_stays_as_it_is(

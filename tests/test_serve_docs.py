@@ -20,7 +20,14 @@ TYPES = {"authentication_error", "rate_limit_error"}
 
 
 def pairs(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Each status that stands before a code: in a call, a tuple, or a table of codes."""
+    """Each status, or name of one, before a code: in a call, a tuple, or a table of codes."""
+    named = {
+        target.id: node.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
     for node in ast.walk(tree):
         parts: list[ast.expr | None] = []
         if isinstance(node, ast.Call):
@@ -31,15 +38,19 @@ def pairs(tree: ast.AST) -> Iterator[tuple[int, str]]:
             for key, value in zip(node.keys, node.values, strict=True):
                 parts += [key, value]
         for first, second in itertools.pairwise(parts):
+            status = (
+                first.value if isinstance(first, ast.Constant)
+                else named.get(first.id) if isinstance(first, ast.Name)
+                else None
+            )  # fmt: skip
             if (
-                isinstance(first, ast.Constant)
-                and isinstance(second, ast.Constant)
-                and first.value in STATUSES
+                isinstance(second, ast.Constant)
+                and status in STATUSES
                 and isinstance(second.value, str)
                 and re.fullmatch("[a-z]+(_[a-z]+)*", second.value)
                 and second.value not in TYPES
             ):
-                yield first.value, second.value
+                yield status, second.value
 
 
 def test_the_table_of_errors_has_every_code_and_no_other() -> None:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from loramix.library import Library
-from serve_app import client, code
+from serve_app import client, code, live, soon
 from serve_process import ServerProcess, chat, copied_library, serving
 
 CHAT, LOAD = "/v1/chat/completions", "/v1/load_lora_adapter"
@@ -29,11 +29,6 @@ def works(http: Any, model: str = "math") -> bool:
     return bool(http.post(CHAT, json=chat(SUM, model)).status_code == 200)
 
 
-def soon(check: Any) -> bool:
-    """Whether it comes true within some seconds."""
-    return any(check() or time.sleep(0.1) for _ in range(100))
-
-
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
     return copied_library(tmp_path / "library")
@@ -42,7 +37,7 @@ def library(tmp_path: Path) -> Path:
 # ── files ────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("fault", ["corrupted", "cut", "deleted", "a folder"])
+@pytest.mark.parametrize("fault", ["corrupted", "cut", "replaced", "deleted", "a folder"])
 def test_one_bad_adapter_harms_nobody_else_and_may_be_mended(library: Path, fault: str) -> None:
     weights = library / "skills" / "code" / "adapter_model.safetensors"
     whole = weights.read_bytes()
@@ -52,6 +47,8 @@ def test_one_bad_adapter_harms_nobody_else_and_may_be_mended(library: Path, faul
             weights.write_bytes(whole[:-4] + b"oops")
         elif fault == "cut":
             weights.write_bytes(whole[: len(whole) // 2])
+        elif fault == "replaced":  # by weights that fit, and are another skill's
+            weights.write_bytes((library / "skills" / "math" / weights.name).read_bytes())
         elif fault == "a folder":
             weights.mkdir()
         for model in ("code", "code=0.5,math=0.5"):
@@ -106,19 +103,19 @@ def test_what_another_process_changes_is_seen(library: Path) -> None:
         assert texts[0] == texts[1]
 
 
-def test_a_full_disk_leaves_the_library_as_it_is(
+def test_a_disk_that_fails_in_the_end_leaves_the_library_as_it_is(
     library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(library / "skills" / "math", library.parent / "adapters" / "math")
     before = Library.open(library).generation
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
 
     with client(library=library, allow_runtime_lora=True) as http:
         body = {"lora_name": "sums", "lora_path": "math"}
         with monkeypatch.context() as patch:
-            patch.setattr("os.fsync", full)
+            patch.setattr("os.fsync", fails)
             assert code(http.post(LOAD, json=body)) == (507, "storage_failed")
             assert works(http)
         assert Library.open(library).generation == before
@@ -129,9 +126,9 @@ def test_a_full_disk_leaves_the_library_as_it_is(
 # ── the engine ───────────────────────────────────────────────────────────────────────────────
 
 
-def kill_engine(http: Any) -> None:
+def kill_engine(engine: Any) -> None:
     """End its thread from outside, wherever it is."""
-    thread = http.app.state.engine._thread
+    thread = engine._thread
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
     )
@@ -148,7 +145,7 @@ def test_an_engine_that_is_killed_is_replaced() -> None:
         thread = threading.Thread(target=ask)
         thread.start()
         assert soon(lambda: http.app.state.engine.stats().running > 0)
-        kill_engine(http)
+        kill_engine(http.app.state.engine)
         thread.join(30)
         assert found == [(500, "model_failed")]  # nobody waits for ever
         assert soon(lambda: http.get("/health").status_code == 200)
@@ -156,6 +153,48 @@ def test_an_engine_that_is_killed_is_replaced() -> None:
         assert http.app.state.serving.revived == 1
         stats = http.app.state.engine.stats()
         assert (stats.running, stats.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("include_usage", [False, True])
+def test_a_stream_whose_engine_is_killed_ends_with_an_error_and_the_next_one_works(
+    include_usage: bool,
+) -> None:
+    with live() as at, at.client() as http:
+        engine = at.app.state.engine
+        before = http.post(CHAT, json=chat(SUM, "math", seed=1)).json()["choices"]
+        body = chat("Tell me more", "base", n=2, **LONG)
+        if include_usage:
+            body["stream_options"] = {"include_usage": True}
+        with http.stream("POST", CHAT, json=body) as got:
+            lines = (line for line in got.iter_lines() if line)
+            begun = [next(lines) for _ in range(3)]
+            kill_engine(engine)
+            died = time.monotonic()
+            rest = list(lines)
+        assert got.status_code == 200
+        assert all('"choices"' in line for line in [*begun, *rest[:-1]])
+        last = json.loads(rest[-1].removeprefix("data: "))
+        assert set(last) == {"error"}
+        assert (last["error"]["code"], last["error"]["type"]) == ("model_failed", "server_error")
+        assert soon(lambda: http.get("/health").status_code == 200)
+        assert http.post(CHAT, json=chat(SUM, "math", seed=1)).json()["choices"] == before
+        assert time.monotonic() - died < RESTART_SECONDS
+        assert at.app.state.serving.revived == 1
+        stats = engine.stats()
+        assert (stats.running, stats.waiting) == (0, 0)
+        with http.stream("POST", CHAT, json=chat(SUM, "math", stream=True)) as got:
+            assert [line for line in got.iter_lines() if line][-1] == "data: [DONE]"
+
+
+def test_an_engine_that_is_killed_while_nothing_runs_is_replaced() -> None:
+    with live() as at, at.client() as http:
+        assert works(http)
+        kill_engine(at.app.state.engine)
+        died = time.monotonic()
+        works(http)  # wakes the thread, which ends; this request may be lost with it
+        assert soon(lambda: at.app.state.serving.revived == 1)
+        assert works(http)
+        assert time.monotonic() - died < RESTART_SECONDS
 
 
 # ── the process ──────────────────────────────────────────────────────────────────────────────

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loramix.library import Library
+from loramix.mix import Mix
 from serve_page_visitor import Visitor, api, chromium
-from serve_process import ServerProcess, serving
+from serve_process import ServerProcess, copied_library, serving
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +144,39 @@ def test_the_servers_bounds_are_in_the_settings_and_its_refusals_in_words(browse
         told = one.ask(SUM).locator(".error")
         api.expect(told).to_contain_text("2 requests a minute")
         api.expect(told).to_contain_text("Try again in")
+        one.context.close()
+
+
+def test_a_mix_is_sent_as_it_was_saved_and_not_as_sliders_can_show_it(
+    browser: Any, tmp_path: Path
+) -> None:
+    library = copied_library(tmp_path / "library")
+    weights = {"code": 2 / 3, "math": 1 / 6, "qa": 1 / 6}
+    with Library.open(library).edit() as txn:
+        txn.set_mix("thirds", Mix.of(weights))
+    with serving("--library", str(library)) as running:
+        one = Visitor(browser, running.url)
+        page = one.page
+        sent: list[dict[str, float]] = []
+        page.on(
+            "request",
+            lambda request: (
+                sent.append(request.post_data_json.get("mix"))
+                if request.url.endswith("/chat/completions")
+                else None
+            ),
+        )
+        page.select_option("#saved", "thirds")
+        api.expect(page.locator("#mix-math + output")).to_have_text("0.17")
+        one.ask(SUM)
+        assert sent[-1] == weights
+        page.locator("#mix-math").fill("0.5")  # what is moved is what the slider says
+        one.ask(SUM)
+        assert sent[-1] == {**weights, "math": 0.5}
+        page.click("[data-preset=even]")
+        one.ask(SUM)
+        assert sum(sent[-1].values()) == pytest.approx(1, abs=1e-9)
+        assert one.complaints == []
         one.context.close()
 
 

@@ -11,6 +11,7 @@
     │   │   ├── UnsupportedAdapterError   DoRA, trained tokens, pickles, …
     │   │   └── AdapterMismatchError      keys, shapes or base do not fit
     │   └── LibraryError          a folder that is no library, or a newer one
+    │       └── SkillInUseError       a skill that a named mix needs
     ├── BaseError                 a base model that cannot be loaded
     │   └── UnsupportedBaseError      one whose attention the engine cannot run
     ├── LibraryBusyError          another process is writing the library
@@ -104,6 +105,10 @@ class AdapterMismatchError(AdapterError):
 
 class LibraryError(UsageError):
     """A folder that is not a library, or one of a newer schema."""
+
+
+class SkillInUseError(LibraryError):
+    """A skill that cannot go, since a mix of the library holds it."""
 
 
 class BaseError(LoramixError):

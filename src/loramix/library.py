@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,8 +222,20 @@ class Library:
 
     def refresh(self) -> Library:
         """Read the newest generation; returns self."""
-        self._snapshot = read_snapshot(self.path, READ_TIMEOUT, self._going)
+        self.newer()()
         return self
+
+    def newer(self) -> Callable[[], None]:
+        """Read the newest generation; what is returned puts it in the place of this one.
+
+        For those who have to change something else in the same moment.
+        """
+        snapshot = read_snapshot(self.path, READ_TIMEOUT, self._going)
+
+        def take() -> None:
+            self._snapshot = snapshot
+
+        return take
 
     def verify(self) -> None:
         """Read everything and compare it with the manifest.

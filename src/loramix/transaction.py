@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from loramix.card import LoraSummary, SkillCard, model_card
-from loramix.errors import LibraryError, UnknownSkillError, skill_hint
+from loramix.errors import LibraryError, SkillInUseError, UnknownSkillError, skill_hint
 from loramix.manifest import (
     GATE,
     GATE_FILES,
@@ -305,10 +305,10 @@ def mix_taken(name: str) -> LibraryError:
 
 
 def check_unused(name: str, mixes: Mapping[str, NamedMix]) -> None:
-    """Raises LibraryError if a named mix holds the skill `name`."""
+    """Raises SkillInUseError if a named mix holds the skill `name`."""
     users = [mix for mix, named in mixes.items() if name in named.weights]
     if users:
-        raise LibraryError(
+        raise SkillInUseError(
             f"The skill {name!r} is used by a mix, which would be another without it",
             given=", ".join(f"{user} = {mixes[user].mix}" for user in users),
             hint="take the mix out first: " + "; ".join(f"loramix remove {u}" for u in users),

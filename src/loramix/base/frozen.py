@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +15,10 @@ from loramix.errors import BaseError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def _now(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 class DeviceWarning(UserWarning):
@@ -33,6 +38,8 @@ class Base:
         device: where the model is.
         dtype: that it computes in; its weights' too, unless they are int8.
         int8: whether its linear layers hold int8 weights, rounded from those that were stored.
+        turn: does work that runs layers of the model, and gives what that gives; where an engine
+            uses the same model, it does it between two steps.
     """
 
     id: str
@@ -43,6 +50,7 @@ class Base:
     device: torch.device
     dtype: torch.dtype
     int8: bool = False
+    turn: Callable[[Callable[[], Any]], Any] = _now
 
     @property
     def precision(self) -> str:

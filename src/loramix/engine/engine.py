@@ -199,9 +199,15 @@ class Engine:
 
     def refresh(self) -> None:
         """Read the library anew: later requests use the skills and the gate that it has now."""
-        if self.library is not None:
-            self.library.refresh()
-            self.between(self._mixer.refresh).result()
+        if self.library is None:
+            return
+        take = self.library.newer()
+
+        def both() -> None:  # else the gate could choose a skill that the library has no more
+            take()
+            self._mixer.refresh()
+
+        self.between(both).result()
 
     def stats(self) -> Stats:
         """What was done so far."""

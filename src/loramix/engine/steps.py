@@ -166,6 +166,7 @@ class Steps:
             resolved = self.residents.resolve(submission.mix)
             if resolved.weights == rows[0].resolved.weights:
                 self.library.refresh()
+                self.mixer.refresh()
                 resolved = self.residents.resolve(submission.mix)
             if resolved.weights == rows[0].resolved.weights:
                 return False

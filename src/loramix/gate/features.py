@@ -16,7 +16,7 @@ is enough to refit the gate without its data.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,7 @@ END_TOKENS = 25
 MAX_TOKENS = 384  # of a longer prompt the middle is left out: requests stand near the ends
 WORD_BUCKETS = {"mean": 1024, "sentences": 256}
 _BATCH = 32
+_BATCH_TOKENS = 1024  # padding included: others may wait for the base meanwhile
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,7 @@ class FeatureExtractor:
         out = torch.zeros(len(prompts), self.width)
         pieces = [pieces_of(prompt.strip()) for prompt in prompts]
         tokens = self._tokens(pieces) if self._states.sources else [([0], [0])] * len(prompts)
-        # Batches of like length, since a batch is padded to its longest prompt.
-        order = sorted(range(len(prompts)), key=lambda row: len(tokens[row][0]))
-        for start in range(0, len(order), _BATCH):
-            rows = order[start : start + _BATCH]
+        for rows in _batches([len(ids) for ids, _ in tokens]):
             states = self._states.read([tokens[row][0] for row in rows])
             for place, row in enumerate(rows):
                 length = len(tokens[row][0])
@@ -199,6 +197,21 @@ class FeatureExtractor:
                 widths[where] += width
         slots = SLOTS if widths["slots"] else 0
         return Layout(widths["whole"], slots, widths["slots"], (words["whole"], words["slots"]))
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The places of prompts of so many tokens, those of like length together.
+
+    A batch is padded to its longest prompt.
+    """
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) == _BATCH or (len(batch) + 1) * lengths[place] > _BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
 
 
 def _parse(part: str) -> tuple[str, tuple[str, ...]]:

@@ -63,13 +63,20 @@ class StateReader:
     def read(self, prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """States [b, T, D] float32 on the CPU for each source; the rows are padded at the end.
 
-        Where the accelerator fails, the CPU goes on, with one `DeviceWarning`.
+        Layers run in a turn of the base. Where the accelerator fails, the CPU goes on, with one
+        `DeviceWarning`.
 
         Args:
             prompts: token ids of b prompts, none of them empty.
         """
         if not self.sources:
             return {}
+        if not self._layers:
+            return self._read_anywhere(prompts)
+        states: dict[str, Tensor] = self._base.turn(lambda: self._read_anywhere(prompts))
+        return states
+
+    def _read_anywhere(self, prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         try:
             return self._read(prompts)
         except Exception as error:

@@ -4,7 +4,8 @@
 
 settings.py   how a server is run, and what it refuses to run as
 app.py        the application: one engine, its routes, what stands before them
-serving.py    the library, the engine and the routers at work; places.py, pace.py
+serving.py    the library, the engine and the routers at work; places.py, pace.py, parts.py
+control.py    what no text of a client may hold; presence.py: whether its client still waits
 mixes.py      the mix that a request names
 openai.py     chat/completions, completions, models; bodies.py, fields.py: what may be asked;
               reading.py: how it is read

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 
-from loramix.base import Base
 from loramix.commands.plugging import plug, unplug
 from loramix.errors import (
     AdapterError,
     LibraryBusyError,
     LibraryChangedError,
-    LibraryError,
     LoramixError,
+    SkillInUseError,
 )
 from loramix.library import Library, SkillCard, validate_name
 from loramix.serve.bodies import LoadBody, UnloadBody
@@ -78,19 +75,16 @@ def _load(serving: Serving, body: LoadBody) -> dict[str, Any]:
         given = [text for text in body.examples or card.examples if text.strip()]
         description = body.description or card.description
         prompts = given or [description or name.replace("-", " ").replace("_", " ")]
-        plugged = _apart(
-            serving,
-            lambda base: plug(
-                target,
-                base,
-                folder,
-                name,
-                prompts,
-                f"{len(given)} prompts",
-                description=description,
-                replace=body.load_inplace,
-                expected=body.expected_generation,
-            ),
+        plugged = plug(
+            target,
+            serving.base_beside(),
+            folder,
+            name,
+            prompts,
+            f"{len(given)} prompts",
+            description=description,
+            replace=body.load_inplace,
+            expected=body.expected_generation,
         )
     serving.refresh()
     told = _told(serving, f"Success: LoRA adapter '{name}' added successfully.")
@@ -123,8 +117,7 @@ def _unload(serving: Serving, body: UnloadBody) -> dict[str, Any]:
     target = Library.open(serving.library.path, going=name)
     if name in target.mixes or name not in {*target.skills, *serving.library.skills}:
         raise ApiError(404, "model_not_found", f"There is no skill {name!r}.", param="lora_name")
-    expected = body.expected_generation
-    unplug(target, _own_tokenizer(serving.base), name, expected=expected)  # runs no layer
+    unplug(target, serving.base_beside(), name, expected=body.expected_generation)
     serving.refresh()
     return _told(serving, f"Success: LoRA adapter '{name}' removed successfully.")
 
@@ -149,30 +142,9 @@ def _change(serving: Serving, work: Callable[[], T]) -> T:
     try:
         return work()
     except LibraryChangedError as error:
-        raise ApiError(
-            409, "generation_conflict", str(error), param="expected_generation"
-        ) from error
-    except LibraryError as error:
-        told = serving.error(error)
-        if "is used by a mix" in error.what:
-            raise ApiError(409, "skill_in_use", told.message, param="lora_name") from error
-        raise
-
-
-def _apart(serving: Serving, work: Callable[[Base], T]) -> T:
-    """Do what refits the gate, beside the engine where that can be.
-
-    A gate that reads layers of the base puts hooks on them, which no step may meet.
-    """
-    base = serving.base
-    if serving.gate_reads_layers:
-        return serving.engine.between(lambda: work(base)).result()
-    return work(_own_tokenizer(base))
-
-
-def _own_tokenizer(base: Base) -> Base:
-    """The base with a copy of its tokenizer, since the engine goes on using the other one."""
-    return dataclasses.replace(base, tokenizer=copy.deepcopy(base.tokenizer))
+        raise serving.error(error, "expected_generation") from error
+    except SkillInUseError as error:
+        raise serving.error(error, "lora_name") from error
 
 
 def _told(serving: Serving, message: str) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def create_app(settings: ServeSettings | None = None, base: Base | None = None) 
         description="One frozen language model, many LoRA skills, each request with its own mix.",
         docs_url=None,  # these pages would load their scripts from elsewhere
         redoc_url=None,
+        strict_content_type=True,  # browsers send a body without a type to any site, unasked
         lifespan=_lifespan,
     )
     app.state.serving, app.state.metrics = serving, metrics

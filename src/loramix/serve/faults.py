@@ -16,12 +16,14 @@ from loramix.errors import (
     DeadlineError,
     ForwardError,
     LibraryBusyError,
+    LibraryChangedError,
     LibraryError,
     LoramixError,
     PromptError,
     QueueFullError,
     RecipeError,
     ResourceError,
+    SkillInUseError,
     StorageError,
     UnknownSkillError,
     UnsupportedAdapterError,
@@ -29,6 +31,9 @@ from loramix.errors import (
 )
 
 RETRY_SECONDS = 1
+
+# What was found where these are raised (paths, processes) is for the log alone.
+_OURS = (StorageError, LibraryBusyError)
 
 # The first that fits; so a class stands before the one that it belongs to.
 _KINDS: tuple[tuple[type[LoramixError], int, str], ...] = (
@@ -38,6 +43,7 @@ _KINDS: tuple[tuple[type[LoramixError], int, str], ...] = (
     (ClosedError, 503, "shutting_down"),
     (ForwardError, 500, "model_failed"),
     (LibraryBusyError, 503, "library_busy"),
+    (LibraryChangedError, 409, "generation_conflict"),
     (StorageError, 507, "storage_failed"),
     (UnknownSkillError, 404, "model_not_found"),
     (RecipeError, 400, "invalid_mix"),
@@ -45,6 +51,7 @@ _KINDS: tuple[tuple[type[LoramixError], int, str], ...] = (
     (UnsupportedAdapterError, 400, "unsupported_adapter"),
     (AdapterMismatchError, 400, "adapter_mismatch"),
     (AdapterError, 400, "invalid_adapter"),
+    (SkillInUseError, 409, "skill_in_use"),
     (LibraryError, 503, "skill_unavailable"),
     (ConfigError, 400, "invalid_value"),
     (UsageError, 400, "invalid_value"),
@@ -132,6 +139,8 @@ def api_error(
     if isinstance(error, PromptError) and "context" in error.what:
         code = "context_length_exceeded"
     message = str(error)
+    if isinstance(error, _OURS):
+        message = str(LoramixError(error.what, hint=error.hint))
     for text, instead in (hide or {}).items():
         message = message.replace(text, instead)
     retry = RETRY_SECONDS if status in (429, 503) and code != "skill_unavailable" else None

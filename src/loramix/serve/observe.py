@@ -61,7 +61,7 @@ class Note:
     def failed(self, error: Exception) -> ApiError:
         """What the client reads of an error; it is kept for the log."""
         self.error = self.serving.error(error)
-        if self.error.status == 500:
+        if self.error.status in (500, 507):  # what the client is not told stands there
             self.cause = error
         return self.error
 
@@ -153,7 +153,7 @@ class Observer:
                 return
             fields["refused"], self._refused, self._told = self._refused, 0, time.monotonic()
         level = logging.ERROR if status >= 500 or note.cause is not None else logging.INFO
-        if level == logging.ERROR or scope["path"] not in _QUIET:
+        if status >= 400 or level == logging.ERROR or scope["path"] not in _QUIET:
             kept = {name: value for name, value in fields.items() if value is not None}
             log("request", kept, level=level, cause=note.cause)
 

@@ -18,14 +18,12 @@ from loramix.serve.events import Departure, EventStream
 from loramix.serve.faults import ApiError
 from loramix.serve.mixes import AUTO, mix_of
 from loramix.serve.observe import note_of
+from loramix.serve.presence import LEFT, while_there
 from loramix.serve.reading import JsonRoute
 from loramix.serve.serving import Serving, check_asks
 from loramix.serve.skills import models
 
 router = APIRouter(route_class=JsonRoute)
-
-LEFT = 499
-"""The status in the log of a request whose client went away."""
 
 
 @router.post("/v1/chat/completions")
@@ -93,7 +91,8 @@ async def _answer(
             )
     mix, routing = mix_of(serving, body), None
     if mix is None and (body.router or body.policy):
-        routing = (await serving.route(read, body.router, body.policy, end)).routing
+        deciding = serving.route(read, body.router, body.policy, end)
+        routing = (await while_there(request.receive, deciding)).routing
         mix = routing.mix
     asked = Asked(
         prompt,

@@ -64,6 +64,9 @@ UPLOAD_BYTES = 1 << 30
 UPLOAD_PAUSE = 30.0
 """Seconds in which some more of an upload must come."""
 
+UPLOAD_SECONDS = 900.0
+"""Seconds for all of it."""
+
 T = TypeVar("T")
 
 _secret = secrets.token_bytes(32)  # tickets end with the process
@@ -233,16 +236,20 @@ def _check_same_site(request: Request) -> None:
 
 async def _form(request: Request) -> FormData:
     """The fields of a multipart form; its files are on disk."""
-    size = 0
+    size, end = 0, time.monotonic() + UPLOAD_SECONDS
 
     async def bounded() -> Message:
         nonlocal size
+        left = end - time.monotonic()
         try:
-            message = await asyncio.wait_for(request.receive(), UPLOAD_PAUSE)
+            message = await asyncio.wait_for(request.receive(), min(left, UPLOAD_PAUSE))
         except asyncio.TimeoutError:
-            raise ApiError(
-                408, "request_timeout", f"Nothing more came for {UPLOAD_PAUSE:g} seconds."
-            ) from None
+            told = (
+                f"Nothing more came for {UPLOAD_PAUSE:g} seconds."
+                if left > UPLOAD_PAUSE
+                else f"The upload did not come in {UPLOAD_SECONDS:g} seconds."
+            )
+            raise ApiError(408, "request_timeout", told) from None
         size += len(message.get("body", b""))
         if size > UPLOAD_BYTES:
             raise ApiError(413, "body_too_large", f"An upload has at most {UPLOAD_BYTES} bytes.")
@@ -251,7 +258,8 @@ async def _form(request: Request) -> FormData:
     kind = request.headers.get("content-type", "")
     if not kind.startswith("multipart/form-data"):
         raise ApiError(400, "invalid_request", "An upload is a form of multipart/form-data.")
-    return await Request(request.scope, bounded).form(max_files=4, max_fields=8)
+    with storage_errors("keeping the upload", Path(tempfile.gettempdir())):
+        return await Request(request.scope, bounded).form(max_files=4, max_fields=8)
 
 
 def _field(form: FormData, name: str, kind: type[T]) -> T:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import logging
-import re
 import secrets
+import threading
 import time
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from loramix.base import Base, Prompt, load_base
 from loramix.engine import Engine, Limits
@@ -29,9 +30,11 @@ from loramix.gate import (
 from loramix.lean import lean_imports
 from loramix.manifest import MANIFEST
 from loramix.serve.bodies import Message, Mixing
+from loramix.serve.control import Control
 from loramix.serve.faults import ApiError, api_error
 from loramix.serve.logs import log
 from loramix.serve.pace import Pace
+from loramix.serve.parts import in_parts
 from loramix.serve.places import open_library
 from loramix.serve.settings import RouteBy, ServeSettings
 
@@ -42,9 +45,6 @@ T = TypeVar("T")
 
 GATE = "gate"
 FIXED = "fixed:"
-TURN = 16
-"""Prompts that a router scores for an explanation before the streams go on."""
-
 WATCH_SECONDS = 0.5
 
 
@@ -87,9 +87,10 @@ class Serving:
                 max_resident=settings.max_resident,
             ),
         )
-        self._controls = _control_tokens(base)
+        self._control = Control(base)
         self._longest = 64 * base.max_length
         self._routers: dict[str, Router] = {}
+        self._routers_of = -1  # the generation that they were made of
         self._routed = 0
         self._explaining = asyncio.Lock()
         self._pace = Pace()
@@ -169,19 +170,11 @@ class Serving:
     def refresh(self) -> None:
         """Have the next requests see what the library has now."""
         self.engine.refresh()
-        self._routers = {}
 
     @property
     def has_gate(self) -> bool:
         """Whether the library has a gate."""
         return self.library.has_gate
-
-    @property
-    def gate_reads_layers(self) -> bool:
-        """Whether the gate's features come from inside the base."""
-        gate = self.library.gate()
-        kind = "" if gate is None else str(gate[1].get("features", ""))
-        return "early" in kind or "middle" in kind
 
     @property
     def report(self) -> Path | None:
@@ -269,17 +262,27 @@ class Serving:
             DeadlineError: it took longer.
         """
 
+        over = threading.Event()
+
+        def turn(work: Callable[[], torch.Tensor]) -> torch.Tensor:
+            if over.is_set():
+                raise _late()
+            return self._turn(work)
+
         async def explained() -> Why:
             made = await asyncio.wrap_future(
                 self.engine.between(lambda: self._router(router or self.router_name))
             )
             examples = {name: skill.card.examples for name, skill in self.library.skills.items()}
             async with self._explaining:
-                turned = self._in_turns(made, end)
-                return await asyncio.to_thread(why, turned, text, examples=examples)
+                parted = in_parts(made, turn)
+                return await asyncio.to_thread(why, parted, text, examples=examples)
 
-        with self._taken_in():
-            return await in_time(explained(), end)
+        try:
+            with self._taken_in():
+                return await in_time(explained(), end)
+        finally:
+            over.set()  # nobody waits for that thread any more
 
     @contextmanager
     def _taken_in(self) -> Iterator[None]:
@@ -296,43 +299,34 @@ class Serving:
 
     def _router(self, name: str) -> Router:
         """A router by name; between two steps only."""
-        known = self._routers  # a change of the library puts another in its place
-        if name not in known:
+        if self._routers_of != self.library.generation:
+            self._routers, self._routers_of = {}, self.library.generation
+        if name not in self._routers:
             check_router(name, self.library.skills, self.library.mixes)
             made = make_router(name, base=self.base, library=self.library)
             if name.startswith(FIXED):  # there is no end to these
                 return made
-            known[name] = made
-        return known[name]
+            self._routers[name] = made
+        return self._routers[name]
 
-    def _in_turns(self, router: Router, end: float) -> Router:
-        """The same router, which lets the streams go on after every few prompts until `end`."""
-        import torch
+    def base_beside(self) -> Base:
+        """The base for work beside the engine: its own tokenizer, and layers that wait their turn.
 
-        turned = copy.copy(router)
-        for name in ("scores", "scaled"):
-            whole: Any = getattr(router, name, None)
-            if whole is None:
-                continue
+        Two threads must not set up one tokenizer, nor a step meet what reads layers.
+        """
+        tokenizer = copy.deepcopy(self.base.tokenizer)
+        return dataclasses.replace(self.base, tokenizer=tokenizer, turn=self._turn)
 
-            def score(some: Sequence[str], whole: Any = whole) -> torch.Tensor:
-                if time.monotonic() > end:  # nobody waits for this thread any more
-                    raise _late()
-                return self.engine.between(lambda: whole(some)).result()  # type: ignore[no-any-return]
-
-            def part(prompts: Sequence[str], score: Any = score) -> torch.Tensor:
-                parts = [prompts[i : i + TURN] for i in range(0, len(prompts), TURN)]
-                return torch.cat([score(some) for some in parts])
-
-            setattr(turned, name, part)
-        return turned
+    def _turn(self, work: Callable[[], T]) -> T:
+        """Do a piece of another thread's work between two steps."""
+        return self.engine.between(work).result()
 
     # ── prompts ──────────────────────────────────────────────────────────────────────────────
 
     def check_text(self, text: str, param: str) -> None:
         """Raises ApiError for a text that cannot be a prompt.
 
-        Control tokens of the base's template would end the user's turn and begin one of
+        Control texts of the base's template would end the user's turn and begin one of
         somebody else's.
         """
         if len(text) > self._longest:
@@ -343,12 +337,12 @@ class Serving:
                 f"{self.base.max_length} tokens holds. Shorten it.",
                 param=param,
             )
-        found = self._controls.search(text) if self._controls is not None else None
-        if found:
+        found = self._control.find(text)
+        if found is not None:
             raise ApiError(
                 400,
                 "control_token",
-                f"The prompt holds {found.group()!r}, which has a meaning of its own for the base. "
+                f"The prompt holds {found!r}, which has a meaning of its own for the base. "
                 "Leave it out, or write it with a space inside.",
                 param=param,
             )
@@ -383,11 +377,3 @@ def _late() -> DeadlineError:
 def new_id(prefix: str) -> str:
     """An id that nobody can guess."""
     return f"{prefix}-{secrets.token_hex(12)}"
-
-
-def _control_tokens(base: Base) -> re.Pattern[str] | None:
-    tokenizer: Any = base.tokenizer
-    added = tokenizer.added_tokens_decoder.values()
-    tokens = {str(token) for token in added if token.special} | set(tokenizer.all_special_tokens)
-    texts = sorted(filter(None, tokens), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, texts))) if texts else None

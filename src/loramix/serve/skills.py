@@ -12,6 +12,7 @@ from loramix.library import Skill
 from loramix.serve.bodies import RouteBody
 from loramix.serve.faults import ApiError
 from loramix.serve.mixes import AUTO
+from loramix.serve.presence import while_there
 from loramix.serve.reading import JsonRoute
 from loramix.serve.serving import Serving, check_asks
 
@@ -53,7 +54,8 @@ async def route(request: Request, body: RouteBody) -> dict[str, Any]:
         read = body.prompt or ""
         serving.check_text(read, "prompt")
     serving.check_gate(body.router)
-    turn = await serving.route(read, body.router, body.policy, end)
+    deciding = serving.route(read, body.router, body.policy, end)
+    turn = await while_there(request.receive, deciding)
     routing, text = turn.routing, turn.text
     answer = {
         "scores": routing.scores,
@@ -70,7 +72,8 @@ async def route(request: Request, body: RouteBody) -> dict[str, Any]:
                 param="why",
             )
         details = dict(routing.details)
-        details["attribution"] = asdict(await serving.why(text, body.router, end))
+        explaining = serving.why(text, body.router, end)
+        details["attribution"] = asdict(await while_there(request.receive, explaining))
         answer["why"] = details
     return answer
 

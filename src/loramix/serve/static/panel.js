@@ -4,7 +4,8 @@ import { json } from "./api.js";
 import { byId, dot, h, number, paint, recipe, say } from "./draw.js";
 import { keep, kept, library, onLibrary } from "./state.js";
 
-const sliders = new Map(); // skill → {input, output}
+// skill → {input, output, weight}; the weight is exact, where the slider has steps
+const sliders = new Map();
 const NARROW = matchMedia("(max-width: 63.99rem)"); // there the panel is a sheet over the chat
 const TYPING = 450; // ms without a key before the gate is asked
 const SETTLE = 300; // ms without a move before a new mix is answered
@@ -21,7 +22,7 @@ export const panel = {
   /** The weights of the sliders, without the zeros. */
   mix() {
     const mix = {};
-    for (const [name, { input }] of sliders) if (Number(input.value)) mix[name] = Number(input.value);
+    for (const [name, { weight }] of sliders) if (weight) mix[name] = weight;
     return mix;
   },
 
@@ -35,7 +36,7 @@ export const panel = {
 
   /** Moves the sliders without asking for an answer. */
   show(mix) {
-    for (const [name, { input }] of sliders) { input.value = mix[name] ?? 0; draw(name); }
+    for (const name of sliders.keys()) weigh(name, mix[name] ?? 0);
     tellMode();
   },
 
@@ -118,9 +119,13 @@ function tellMode() {
   dots.replaceChildren(...(names.length ? names : ["base"]).slice(0, 5).map(dot));
 }
 
-function draw(name) {
-  const { input, output } = sliders.get(name);
-  output.textContent = number(Number(input.value));
+/** Gives a skill its weight; without one, what its slider says. */
+function weigh(name, weight) {
+  const slider = sliders.get(name);
+  const { input, output } = slider;
+  if (weight !== undefined) input.value = weight;
+  slider.weight = weight ?? Number(input.value);
+  output.textContent = number(slider.weight);
   input.style.setProperty("--fill", `${(100 * input.value) / input.max}%`);
 }
 
@@ -130,11 +135,11 @@ function build() {
   byId("sliders").replaceChildren(...library.skills.map(({ name }) => {
     const output = h("output", { for: `mix-${name}` });
     const input = paint(h("input", {
-      type: "range", id: `mix-${name}`, min: 0, max: 1, step: 0.01, value: before[name] ?? 0,
-      oninput: () => { setMode("hand"); draw(name); moved(); },
+      type: "range", id: `mix-${name}`, min: 0, max: 1, step: 0.01,
+      oninput: () => { weigh(name); setMode("hand"); moved(); },
     }), name);
     sliders.set(name, { input, output });
-    draw(name);
+    weigh(name, before[name] ?? 0);
     return h("div", { class: "slider" },
       h("label", { for: `mix-${name}` }, dot(name), h("span", { title: name }, name)), input, output);
   }));
@@ -161,7 +166,7 @@ function preset(kind) {
   const names = [...sliders.keys()];
   const mix = panel.mix();
   const sum = Object.values(mix).reduce((total, weight) => total + weight, 0);
-  const even = Math.round(100 / Math.max(1, names.length)) / 100;
+  const even = 1 / Math.max(1, names.length);
   const made = {
     base: () => ({}),
     even: () => Object.fromEntries(names.map((name) => [name, even])),
