@@ -55,8 +55,11 @@ def test_a_message_that_leans_gets_the_routing_of_the_request_before_it(
     gate: LearnedGate, message: str
 ) -> None:
     found = route_turns(gate, said(CODE, "def add(a, b): return a + b", message))
+    alone = route(gate, [CODE])[0]
     assert found.reading == "carried"
-    assert found.routing == route(gate, [CODE])[0]
+    assert found.routing.mix == alone.mix
+    # the prompt stands in a batch of two here, whose products may round otherwise
+    assert found.routing.scores == pytest.approx(alone.scores, abs=1e-5)
     assert found.lean == pytest.approx(sum(found.signs.values()))
 
 

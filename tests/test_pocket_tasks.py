@@ -19,6 +19,7 @@ from loramix.pocket.tasks import (
     TASKS,
     code,
     math,
+    math_equations,
     math_parts,
     math_phrases,
     messages,
@@ -49,9 +50,10 @@ TEMPLATES = {
        for n, s in enumerate(told)},
     **{f"asked_{k}_{n}": s.asks for k, told in math_parts.PARTS.items()
        for n, s in enumerate(told)},
-    "both_roots": math_parts.BOTH, "what_x": math_parts.WHAT_X, "number": math_parts.WHAT_NUMBER,
-    "more": math_parts.MORE, "fewer": math_parts.FEWER, "plain": math_parts.PLAIN,
-    "one_more": math_parts.ONE_MORE, "one_fewer": math_parts.ONE_FEWER,
+    "both_roots": math_equations.BOTH, "what_x": math_equations.WHAT_X,
+    "number": math_equations.WHAT_NUMBER,
+    "more": math_equations.MORE, "fewer": math_equations.FEWER, "plain": math_equations.PLAIN,
+    "one_more": math_equations.ONE_MORE, "one_fewer": math_equations.ONE_FEWER,
     "openings": math_parts.OPENINGS,
 }  # fmt: skip
 

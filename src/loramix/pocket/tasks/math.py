@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from loramix.data import Example
 from loramix.pocket import words
-from loramix.pocket.tasks import math_parts
+from loramix.pocket.tasks import math_equations, math_parts
 from loramix.pocket.tasks.math_phrases import (
     CALCULATE,
     GAIN,
@@ -239,11 +239,12 @@ def _percent(rng: random.Random, split: Split, story: bool) -> Problem:
 def _spoken(rng: random.Random, split: Split, a: int, b: int, x: int) -> str:
     """The equation a·x + b = c in words, with the question for x."""
     if a == 1:
-        facts = math_parts.ONE_MORE if b > 0 else math_parts.ONE_FEWER
+        facts = math_equations.ONE_MORE if b > 0 else math_equations.ONE_FEWER
     else:
-        facts = math_parts.MORE if b > 0 else math_parts.FEWER if b < 0 else math_parts.PLAIN
+        facts = math_equations.MORE if b > 0 else math_equations.FEWER
+        facts = facts if b else math_equations.PLAIN
     told = request(rng, split, facts, n=str(a), b=str(abs(b)), y=str(a * x + b))
-    unknown = math_parts.WHAT_X if re.search(r"\bx\b", told) else math_parts.WHAT_NUMBER
+    unknown = math_equations.WHAT_X if re.search(r"\bx\b", told) else math_equations.WHAT_NUMBER
     text = f"{told} {request(rng, split, unknown)}"
     return _spelled(text) if rng.random() < 0.15 else text
 
@@ -281,7 +282,7 @@ def _linear(rng: random.Random, split: Split, story: bool) -> Problem:
 def _quadratic(rng: random.Random, split: Split, story: bool) -> Problem:
     r, s = sorted((rng.randint(-9, 9), rng.randint(-9, 9)))
     equation, working = quadratic(r, s)
-    asked = math_parts.BOTH if rng.random() < 0.25 else SOLVE
+    asked = math_equations.BOTH if rng.random() < 0.25 else SOLVE
     text = request(rng, split, asked, x=_written(rng, equation))
     left = equation.removesuffix(" = 0").replace("x^2", "x * x")
     left = left.replace("+ x", "+ 1x").replace("- x", "- 1x")
