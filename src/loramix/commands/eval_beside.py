@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loramix.errors import LoramixError, UsageError, nearest
+from loramix.commands.options import parse_names
+from loramix.errors import LoramixError, UsageError
 from loramix.library import Library
 
 if TYPE_CHECKING:
@@ -41,20 +42,10 @@ def parse_also(text: str | None) -> list[str] | None:
     """The parts of `--also`; None where nothing is said. Raises UsageError for others."""
     if text is None:
         return None
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    if names == [NOTHING]:
+    if text.strip() == NOTHING:
         return []
-    for name in names or [""]:
-        if name not in PARTS:
-            near = nearest(name, PARTS)
-            raise UsageError(
-                f"There is no part {name!r} of a report.",
-                given=f"--also {text}",
-                expected="; ".join(f"{part}: {what}" for part, what in PARTS.items())
-                + f"; or {NOTHING}",
-                hint=f"did you mean {near!r}?" if near else "name some of them, with commas",
-            )
-    return list(dict.fromkeys(names))
+    hint = f"name some of them, with commas, or {NOTHING}"
+    return list(dict.fromkeys(parse_names("--also", text, PARTS, "part of a report", hint)))
 
 
 @dataclass

@@ -12,7 +12,8 @@ from typing import Any
 from loramix.adapter import Adapter, read_adapter
 from loramix.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from loramix.base import Base
-from loramix.errors import UsageError, nearest
+from loramix.commands.options import parse_names
+from loramix.errors import UsageError
 from loramix.evaluate import Answers, EvalTask, System
 from loramix.gate import CentroidRouter, KeywordRouter, LearnedGate, make_policy, make_router
 from loramix.gate.router import Router
@@ -69,17 +70,9 @@ class Expert:
 
 def parse_groups(text: str) -> list[str]:
     """The groups of `--systems`. Raises UsageError for one that there is not."""
-    groups = [part.strip() for part in text.split(",") if part.strip()]
-    for group in groups or [""]:
-        if group not in GROUPS:
-            near = nearest(group, GROUPS)
-            raise UsageError(
-                f"There is no group of systems {group!r}.",
-                given=f"--systems {text}",
-                expected="; ".join(f"{name}: {what}" for name, what in GROUPS.items()),
-                hint=f"did you mean {near!r}?" if near else f"leave it out for {EVERYTHING}",
-            )
-    return groups
+    return parse_names(
+        "--systems", text, GROUPS, "group of systems", f"leave it out for {EVERYTHING}"
+    )
 
 
 def check_groups(

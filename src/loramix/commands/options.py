@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from loramix.errors import UsageError, nearest
 
 LibraryOption = Annotated[
     Path | None,
@@ -102,3 +104,29 @@ def with_sampling(command: Callable[..., None]) -> Callable[..., None]:
     told.__signature__ = own.replace(parameters=parameters)
     told.__annotations__ = {part.name: part.annotation for part in parameters}
     return call
+
+
+def parse_names(
+    option: str, text: str, known: Mapping[str, str], noun: str, hint: str
+) -> list[str]:
+    """The names in an option's text, with commas between them.
+
+    Args:
+        known: name → what it stands for.
+        noun: what a name is the name of, for the message.
+        hint: what to do where no known name is near.
+
+    Raises:
+        UsageError: there is no such name, or none at all.
+    """
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    for name in names or [""]:
+        if name not in known:
+            near = nearest(name, known)
+            raise UsageError(
+                f"There is no {noun} {name!r}.",
+                given=f"{option} {text}",
+                expected="; ".join(f"{each}: {what}" for each, what in known.items()),
+                hint=f"did you mean {near!r}?" if near else hint,
+            )
+    return names
