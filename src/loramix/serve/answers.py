@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from loramix.serve.bodies import Asking, ChatBody
 from loramix.serve.logprobs import Shown, Spelled, chat_logprobs, completion_logprobs
 from loramix.serve.serving import Serving, new_id
 
-DONE = b"data: [DONE]\n\n"
+DONE = "data: [DONE]\n\n"
 
 
 @dataclass
@@ -44,6 +44,8 @@ class Answer:
         wanted = self.body.alternatives is not None
         self._shown = [Shown(self.serving.base) for _ in self.begun] if wanted else []
         self.tokens = 0
+        self._open = self.submission.request.n
+        self._head = self._tail = ""
         self.texts = [""] * self.submission.request.n if self.serving.settings.log_prompts else None
         self.reasons: list[str | None] = [None] * self.submission.request.n
 
@@ -121,30 +123,34 @@ class Answer:
 
     # ── a stream ─────────────────────────────────────────────────────────────────────────────
 
-    async def chunks(self, batches: AsyncIterator[list[Piece]]) -> AsyncGenerator[bytes, None]:
-        """Server-sent events; the last before `[DONE]` says what was used."""
-        self._begin()
-        open_choices = self.submission.request.n
-        async for pieces in batches:
-            by_row: dict[int, list[Piece]] = {}
-            for piece in pieces:
-                by_row.setdefault(piece.row, []).append(piece)
-            events = []
-            for row, own in by_row.items():
-                self.tokens += len(own)
-                reason = own[-1].finish_reason
-                open_choices -= reason is not None
-                last = reason is not None and not open_choices and not self.body.include_usage
-                event = self._chunk(row, own, reason, last)
-                if event:
-                    events.append(event)
-            if events:
-                yield "".join(events).encode()
-        if self.body.include_usage and not open_choices:
-            usage = json.dumps(self.usage(self.tokens))
-            yield f'{self._head}],{self._loramix()},"usage":{usage}}}\n\n'.encode()
-        if not open_choices:
-            yield DONE
+    def events(self, pieces: Sequence[Piece]) -> bytes:
+        """Server-sent events of what has come since the last call; may be empty.
+
+        The last chunk before `[DONE]` says what was used.
+        """
+        if not self._head:
+            self._begin()
+        by_row: dict[int, list[Piece]] = {}
+        for piece in pieces:
+            by_row.setdefault(piece.row, []).append(piece)
+        events = []
+        for row, own in by_row.items():
+            self.tokens += len(own)
+            reason = own[-1].finish_reason
+            self._open -= reason is not None
+            last = self.ended and not self.body.include_usage
+            events.append(self._chunk(row, own, reason, last))
+        if self.ended:
+            if self.body.include_usage:
+                usage = json.dumps(self.usage(self.tokens))
+                events.append(f'{self._head}],{self._loramix()},"usage":{usage}}}\n\n')
+            events.append(DONE)
+        return "".join(events).encode()
+
+    @property
+    def ended(self) -> bool:
+        """Whether all that is streamed has been told."""
+        return not self._open
 
     def _begin(self) -> None:
         head = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastapi.responses import Response
 
-from loramix.engine import Submission
+from loramix.engine import Piece, Submission
+from loramix.serve.answers import Answer
 from loramix.serve.faults import ApiError
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ class Departure:
 
 
 class EventStream(Response):
-    """Sends what an iterator gives; an error in the midst is the last event.
+    """Sends an answer while it is written; an error in the midst is the last event.
 
     Args:
-        chunks: what it gives.
-        headers: of the response.
+        answer: what makes events of the pieces.
+        first: pieces that have come.
+        batches: those that follow.
         departure: the look-out, closed at the end.
         fail: what a client reads of an exception.
         limit: seconds for all of it.
@@ -62,15 +64,17 @@ class EventStream(Response):
 
     def __init__(
         self,
-        chunks: AsyncGenerator[bytes, None],
-        headers: Mapping[str, str],
+        answer: Answer,
+        first: Sequence[Piece],
+        batches: AsyncGenerator[list[Piece], None],
         departure: Departure,
         fail: Callable[[Exception], ApiError],
         limit: float,
     ) -> None:
-        super().__init__(None, 200, {"cache-control": "no-store", **headers})
+        super().__init__(None, 200, {"cache-control": "no-store", **answer.header})
         del self.headers["content-length"]
-        self._chunks, self._departure, self._fail, self._limit = chunks, departure, fail, limit
+        self._answer, self._first, self._batches = answer, first, batches
+        self._departure, self._fail, self._limit = departure, fail, limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
@@ -79,20 +83,20 @@ class EventStream(Response):
         timer = asyncio.get_running_loop().call_later(self._limit + SPARE_SECONDS, task.cancel)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            pieces: Sequence[Piece] | None = self._first
+            body = b""
             try:
-                async for chunk in self._chunks:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                while pieces is not None:
+                    body = self._answer.events(pieces)
+                    if self._answer.ended:  # goes out with the end of the response
+                        break
+                    if body:
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+                    pieces, body = await anext(self._batches, None), b""
             except Exception as error:
-                told = json.dumps(self._fail(error).body())
-                await send(
-                    {
-                        "type": "http.response.body",
-                        "body": f"data: {told}\n\n".encode(),
-                        "more_body": True,
-                    }
-                )
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                body = f"data: {json.dumps(self._fail(error).body())}\n\n".encode()
+            await send({"type": "http.response.body", "body": body, "more_body": False})
         finally:
             timer.cancel()
             self._departure.close()
-            await self._chunks.aclose()
+            await self._batches.aclose()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from loramix.base import Prompt
-from loramix.engine import Piece
 from loramix.engine import Request as Asked
 from loramix.serve.answers import Answer
 from loramix.serve.bodies import Asking, ChatBody, CompletionBody
@@ -137,13 +135,7 @@ async def _answer(
             return Response(status_code=LEFT)
         answer.seen_first()
         if body.stream:
-            return EventStream(
-                answer.chunks(_with(first, batches)),
-                answer.header,
-                departure,
-                note.failed,
-                settings.deadline,
-            )
+            return EventStream(answer, first, batches, departure, note.failed, settings.deadline)
         whole = answer.whole(await submission.wait())
         await batches.aclose()
     except BaseException:
@@ -153,9 +145,3 @@ async def _answer(
     if departure.gone:
         return Response(status_code=LEFT)
     return JSONResponse(whole, headers=answer.header)
-
-
-async def _with(first: list[Piece], rest: AsyncIterator[list[Piece]]) -> AsyncIterator[list[Piece]]:
-    yield first
-    async for pieces in rest:
-        yield pieces
