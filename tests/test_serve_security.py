@@ -285,6 +285,15 @@ def test_a_prompt_cannot_speak_for_somebody_else(http: httpx.Client, token: str)
 # ── headers and logs ─────────────────────────────────────────────────────────────────────────
 
 
+def test_headers_without_an_end_are_not_read_without_an_end(server: ServerProcess) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 30) as raw:
+        raw.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\nx-endless: ")
+        raw.sendall(b"x" * 70_000)
+        assert raw.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert "Invalid HTTP request" in server.text()
+
+
 def test_no_text_of_a_client_gets_into_headers_or_forges_a_log_line(
     server: ServerProcess, http: httpx.Client
 ) -> None:

@@ -44,6 +44,7 @@ def run(settings: ServeSettings) -> None:
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=int(settings.grace),
             backlog=BACKLOG,
+            http="h11",  # its bound on headers holds; of "auto" it depends on what is installed
             ws="none",
         )
         server = _Server(config, serving, f"http://{f'[{host}]' if ':' in host else host}:{port}")
