@@ -134,6 +134,28 @@ def test_more_tokens_than_the_context_has_are_refused_and_not_cut(http: TestClie
         assert not engine.stats().running
 
 
+@pytest.mark.parametrize("query", ["stream=true", "api-version=2024-10-21", "x", "x=1&x=2"])
+def test_a_query_is_refused_and_not_ignored(http: TestClient, query: str) -> None:
+    name = query.partition("=")[0]
+    for answer in (
+        http.post(f"{URL}?{query}", json=chat(SUM, "math")),
+        http.post(f"{ROUTE}?{query}", json={"prompt": SUM}),
+        http.get(f"/v1/models?{query}"),
+        http.get(f"/metrics?{query}"),
+    ):
+        assert code(answer) == (400, "unknown_parameter")
+        assert error(answer)["param"] == name
+        assert f"'{name}'" in error(answer)["message"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_a_probe_may_ask_for_the_head_alone_and_add_a_query(http: TestClient, path: str) -> None:
+    for method in ("GET", "HEAD"):
+        answer = http.request(method, f"{path}?probe=1")
+        assert answer.status_code == 200
+        assert bool(answer.content) == (method == "GET")
+
+
 def test_a_conversation_without_the_user_is_refused(http: TestClient) -> None:
     alone = [{"role": "system", "content": "Be brief."}]
     for path, body in ((URL, {"model": "math"}), (URL, {"model": "auto"}), (ROUTE, {})):

@@ -13,6 +13,7 @@ from loramix.serve.serving import Serving
 router = APIRouter(route_class=JsonRoute)
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health")
 async def health(request: Request) -> JSONResponse:
     """200 while the engine runs; 503 else, and then it is being replaced."""
@@ -21,6 +22,7 @@ async def health(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok" if alive else "engine down"}, 200 if alive else 503)
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready")
 async def ready(request: Request) -> JSONResponse:
     """200 while requests are taken; 503 when the server is about to end."""
