@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from loramix.adapter import LoraSettings
 from loramix.base import load_base, pocket_path
@@ -27,7 +26,6 @@ from loramix.generate import generate
 from loramix.library import Library
 from loramix.mix import Mix
 from loramix.pocket.tasks import TASKS
-from loramix.train.run import fast_in_bf16
 from tiny_base import save_base
 
 pocket = pytest.mark.skipif(
@@ -177,6 +175,10 @@ def test_a_place_that_cannot_be_written_is_said_before_any_work(tiny: Path, tmp_
     assert time.monotonic() - start < 5
 
 
+SLOW = 80
+"""Rows a second: two Zen 5 cores train some 150, two Xeon cores at 2.1 to 2.5 GHz some 50."""
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "loramix", "demo", *arguments]
 
@@ -202,10 +204,14 @@ def test_the_demo_reaches_its_bars(tmp_path: Path) -> None:
             f"all other bars are met, but it took {late[0]['figure']} s beside other work "
             f"(load {load:.1f}): the bar of {late[0]['bar']} s is one of two idle cores"
         )
-    if late and not fast_in_bf16(torch.device("cpu")):
+    settings = DemoSettings()
+    rows = sum(settings.train_examples.values()) * settings.train.epochs
+    speed = rows / result["phases"]["train five skills"]
+    if late and speed < SLOW:
         pytest.skip(
-            f"all other bars are met, but it took {late[0]['figure']} s on a processor without "
-            f"bfloat16 products: the bar of {late[0]['bar']} s is met on two cores that have them"
+            f"all other bars are met, but it took {late[0]['figure']} s on a machine that trains "
+            f"{speed:.0f} rows a second: the bar of {late[0]['bar']} s is one of cores that "
+            f"train {SLOW} and more"
         )
     assert late == []
 

@@ -28,7 +28,7 @@ from loramix.errors import (
 )
 from loramix.mixed import MixedModel
 from loramix.train import SkillJob, TrainProgress, train_skills
-from loramix.train.batches import build_batches, split
+from loramix.train.batches import Grid, build_batches, split
 from loramix.train.history import SkillHistory
 from loramix.train.module import TrainModule
 from tiny import ARCHITECTURES
@@ -108,6 +108,32 @@ def test_a_padded_pass_of_several_skills_has_the_losses_of_rows_by_themselves(ar
     for k, (name, some) in enumerate(rows.items()):
         alone = sum(module(build_batches({name: [row]}, base.pad_id)[0])[0] for row in some)
         torch.testing.assert_close(together[k], alone, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("arch", ["llama", "gpt2"])
+def test_passes_rounded_up_to_few_shapes_have_the_same_losses_and_gradients(arch: str) -> None:
+    base = make_base(arch)
+    module = module_of(base, "a", "b")
+    rows = {"a": rows_of(base, examples(5)), "b": rows_of(base, examples(3, 12))}
+    [exact] = build_batches(rows, base.pad_id)
+    [wide] = build_batches(rows, base.pad_id, shapes=Grid(8, 64, base.max_length))
+    assert wide.input_ids.shape[1] % 8 == 0 < wide.input_ids.shape[1] - exact.input_ids.shape[1]
+    assert len(wide.picks) == 64 > len(exact.picks)
+    found = []
+    for batch in (exact, wide):
+        module.mixed.zero_grad()
+        losses = module(batch)
+        losses.sum().backward()
+        found.append([losses, *(p.grad for p in module.mixed.parameters() if p.requires_grad)])
+    for before, after in zip(*found, strict=True):
+        torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
+def test_no_pass_is_wider_than_the_base_takes() -> None:
+    base = make_base()
+    row = rows_of(base, examples(1))[0]
+    tight = Grid(8, 1, len(row))
+    assert build_batches({"a": [row]}, base.pad_id, shapes=tight)[0].input_ids.shape[1] == len(row)
 
 
 def test_architectures_of_today_compute_no_logits_for_prompts() -> None:

@@ -23,7 +23,7 @@ from loramix.errors import Interrupted, LoramixError, ResourceError, UsageError
 from loramix.manifest import validate_name
 from loramix.mixed import MixedModel
 from loramix.train import checkpoint
-from loramix.train.batches import pass_cost
+from loramix.train.batches import grid, pass_cost
 from loramix.train.curves import Curve, save_curves
 from loramix.train.history import SkillHistory
 from loramix.train.jobs import BlendJob, Progress, SkillJob, TrainResult
@@ -300,7 +300,9 @@ class _Run:
         try:
             self._check_memory(module)
             histories = self._histories(mixed)
-            steps = Steps(self._schedules, histories, base.pad_id, pass_cost(module.device))
+            half = wants_bf16 or base.model.dtype != torch.float32
+            shapes = grid(module.device, half, base.max_length)
+            steps = Steps(self._schedules, histories, base.pad_id, pass_cost(module.device), shapes)
             trainer = SkillTrainer(
                 module,
                 steps,

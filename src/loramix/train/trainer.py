@@ -25,7 +25,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from loramix.data.batches import TokenRow
 from loramix.storage import storage_errors
-from loramix.train.batches import Batch, build_batches
+from loramix.train.batches import EXACT, Batch, Grid, build_batches
 from loramix.train.checkpoint import COMPLETE, seal
 from loramix.train.history import SkillHistory
 from loramix.train.jobs import Progress, TrainProgress
@@ -53,6 +53,7 @@ class Steps(Dataset[Step]):
         histories: by name; they tell which skills have stopped, and a blend's has no parameters.
         pad_id: fills up rows.
         cost: of a pass, see `split`.
+        shapes: what the passes are rounded up to.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class Steps(Dataset[Step]):
         histories: dict[str, SkillHistory],
         pad_id: int,
         cost: int,
+        shapes: Grid = EXACT,
     ) -> None:
         self.schedules, self.histories = schedules, histories
-        self._pad_id, self._cost = pad_id, cost
+        self._pad_id, self._cost, self._shapes = pad_id, cost, shapes
 
     def __len__(self) -> int:
         return max(map(len, self.schedules))
@@ -86,7 +88,7 @@ class Steps(Dataset[Step]):
                 for s in active
                 if step < len(s) and micro < len(s.steps[step])
             }
-            batches += build_batches(rows, self._pad_id, self._cost)
+            batches += build_batches(rows, self._pad_id, self._cost, self._shapes)
         return Step(batches, {s.name: s.learned(step) for s in active if step < len(s)})
 
 
