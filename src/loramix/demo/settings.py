@@ -38,11 +38,11 @@ class DemoSettings:
     base: str = "pocket"
     train_examples: Mapping[str, int] = field(
         default_factory=lambda: {
-            "sentiment": 1000,
-            "summarization": 1500,
-            "math": 4000,
-            "code": 1000,
-            "qa": 2500,
+            "sentiment": 800,
+            "summarization": 1300,
+            "math": 3500,
+            "code": 800,
+            "qa": 2200,
         }
     )
     dev_examples: int = 100
