@@ -116,8 +116,8 @@ def test_passes_rounded_up_to_few_shapes_have_the_same_losses_and_gradients(arch
     module = module_of(base, "a", "b")
     rows = {"a": rows_of(base, examples(5)), "b": rows_of(base, examples(3, 12))}
     [exact] = build_batches(rows, base.pad_id)
-    [wide] = build_batches(rows, base.pad_id, shapes=Grid(8, 64, base.max_length))
-    assert wide.input_ids.shape[1] % 8 == 0 < wide.input_ids.shape[1] - exact.input_ids.shape[1]
+    [wide] = build_batches(rows, base.pad_id, shapes=Grid(16, 64, base.max_length))
+    assert wide.input_ids.shape[1] % 16 == 0 < wide.input_ids.shape[1] - exact.input_ids.shape[1]
     assert len(wide.picks) == 64 > len(exact.picks)
     found = []
     for batch in (exact, wide):
