@@ -133,6 +133,8 @@ def test_the_report_shows_the_result(ran: tuple[Path, dict[str, Any]]) -> None:
     page = (ran[0] / "report.html").read_text(encoding="utf-8")
     for heading in ("Bars", "Skills", "Routing", "Two skills at once", "Training"):
         assert f"<h2>{heading}</h2>" in page
+    assert page.count("16 examples from its generator, epochs: 1<small") == len(TASKS)
+    assert page.count("rank 2, ") == len(TASKS)
     assert render_report(ran[1])
 
 

@@ -222,6 +222,10 @@ def _training(trained: Mapping[str, TrainResult], settings: DemoSettings) -> dic
         name: {
             "description": TASKS[name].description,
             "examples": settings.train_examples[name],
+            "data": f"{settings.train_examples[name]:,} examples from its generator, "
+            f"epochs: {settings.train.epochs:g}",
+            "rank": result.adapter.rank,
+            "parameters": result.adapter.num_parameters,
             "losses": list(result.losses),
             "dev_losses": [list(point) for point in result.dev_losses],
             "steps": result.steps,
