@@ -112,7 +112,7 @@ def test_film_reviews_and_questions_beat_the_base(data: Path, tmp_path: Path) ->
 def test_two_commands_train_evaluate_and_report_the_five_tasks(data: Path, tmp_path: Path) -> None:
     """A slice of each: what the two commands at the head of the YAML do, not how well."""
     few: dict[str, Any] = {f"skills.{name}.data.limit": 24 for name in TASKS}
-    few |= {f"skills.{name}.dev.limit": 6 for name in TASKS}
+    few |= {f"skills.{name}.test.limit": 6 for name in TASKS}
     few |= {"train.max_steps": 2, "train.batch_size": 2, "train.grad_accum": 1}
     few |= {"evaluation.examples": 3, "evaluation.max_new_tokens": 6}
     config = changed(data, tmp_path, "pocket", few)
