@@ -23,7 +23,7 @@ from loramix.train import SkillJob, train_skills
 from tiny_base import make_base, save_base
 
 LORA = LoraSettings(r=8, alpha=32, target_modules="all-linear")
-CONFIG = TrainConfig(max_steps=40, lr=0.02, batch_size=8, bf16=False)
+CONFIG = TrainConfig(max_steps=60, lr=0.005, batch_size=8, bf16=False)
 
 
 class Says:
