@@ -135,7 +135,7 @@ def train_library(
         "generation": target.generation,
         "training": str(training),
         "seconds": time.monotonic() - start,
-        "peak_rss_mb": peak_rss_mb(),
+        "peak_rss_mb": max(peak_rss_mb(), *(each.peak_rss_mb for each in trained.values())),
     }
 
 

@@ -208,6 +208,10 @@ class TrainConfig(_Part):
     together: Bool = Field(
         default=True, description="all skills in one run, sharing the base's forward pass"
     )
+    workers: Annotated[int, Field(strict=True, ge=1)] | Literal["auto"] = Field(
+        default="auto", description="processes that share the skills of one run; auto: one a core "
+        "where the base is small, the run long and on a CPU",
+    )  # fmt: skip
 
 
 class EvaluationConfig(_Part):

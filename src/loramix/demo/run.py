@@ -111,7 +111,8 @@ def run_demo(
             forgot = claims.forgetting(base, jobs, adapters, settings, seed, out, step)
         with phases.phase("weigh adapters and models"):
             room = claims.storage(base, adapters, settings, out)
-    seconds, memory = before + phases.elapsed, peak_rss_mb()
+    together = max(result.peak_rss_mb for result in trained.values())
+    seconds, memory = before + phases.elapsed, max(peak_rss_mb(), together)
     skills = {
         name: {
             **{system: row["score"] for system, row in systems.items()},

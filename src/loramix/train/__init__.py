@@ -13,13 +13,15 @@ trainer.py     transformers' Trainer around all of that
 memory.py      what a run will need, before it starts
 checkpoint.py  what a killed run leaves behind, and how the next one finds it
 curves.py      losses.json and losses.png
-run.py         train_skills
+run.py         one run: skills that share their forward passes
+workers.py     a run shared out among processes; worker.py is what they do
+skills.py      train_skills
 """
 
 from __future__ import annotations
 
 from loramix.train.jobs import BlendJob, SkillJob, TrainProgress, TrainResult
 from loramix.train.mixes import with_mixes
-from loramix.train.run import train_skills
+from loramix.train.skills import train_skills
 
 __all__ = ["BlendJob", "SkillJob", "TrainProgress", "TrainResult", "train_skills", "with_mixes"]

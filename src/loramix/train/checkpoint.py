@@ -3,6 +3,7 @@
     FOLDER/run.json            which run this is: base, data, settings
     FOLDER/checkpoint-N/       after step N, as the Trainer writes it, and `complete` written last
     FOLDER/done.json           the run has ended; its adapters stand beside it
+    FOLDER/part-K/             the same of each process, where several share the skills
 
 FOLDER may hold nothing else but the loss curves of an earlier run: runs clear away what is in
 their way, and a user's files must never be. A checkpoint counts only with `complete` in it, and

@@ -58,8 +58,8 @@ class TrainProgress:
 
     Attributes:
         skills: those that this run trains and that still learn.
-        step: optimizer steps done.
-        total: optimizer steps of the run, if no skill stops early.
+        step: optimizer steps done; of several processes together.
+        total: optimizer steps of the run, if no skill stops early; of several processes together.
         losses: the latest mean loss of each skill, nats a token; empty at the start.
         dev_losses: the same on the dev examples.
         tokens: tokens computed so far, padding not counted.
@@ -91,7 +91,7 @@ class TrainResult:
         steps: optimizer steps of this skill.
         tokens: tokens that it learned from, prompts included, padding not.
         seconds: of the run that trained it; several skills of one run share these seconds.
-        peak_rss_mb: the most memory that the process had, MiB.
+        peak_rss_mb: the most memory that the process had, MiB; several processes added up.
         base_hash: of the base's weights in memory, the same before and after.
     """
 

@@ -1,4 +1,4 @@
-"""train_skills: the whole of it, one skill after another or all in one run."""
+"""One run: one or several skills that share their forward passes, until their adapters stand."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ import torch
 
 from loramix import __version__
 from loramix.adapter import Adapter, read_adapter, write_adapter
-from loramix.base import Base, device_failed, encode_example, weights_hash
+from loramix.base import Base, device_failed, encode_example
 from loramix.config import TrainConfig
 from loramix.data.batches import TokenRow, encode_examples
 from loramix.data.example import Example
-from loramix.errors import Interrupted, LoramixError, ResourceError, UsageError
-from loramix.manifest import validate_name
+from loramix.errors import Interrupted, ResourceError
 from loramix.mixed import MixedModel
 from loramix.train import checkpoint
 from loramix.train.batches import grid, pass_cost
-from loramix.train.curves import Curve, save_curves
 from loramix.train.history import SkillHistory
 from loramix.train.jobs import BlendJob, Progress, SkillJob, TrainResult
 from loramix.train.memory import check_memory, measure, peak_rss_mb, room_of
@@ -39,88 +37,6 @@ MOST_DEV = 200
 log = logging.getLogger(__name__)
 
 
-def train_skills(
-    base: Base,
-    jobs: Sequence[SkillJob],
-    config: TrainConfig,
-    out_dir: str | Path,
-    together: bool | None = None,
-    progress: Progress | None = None,
-    *,
-    blends: Sequence[BlendJob] = (),
-    frozen: Mapping[str, Adapter] | None = None,
-    memory_limit: int | None = None,
-    save_seconds: float = 30.0,
-) -> dict[str, TrainResult]:
-    """Trains an adapter for each job on the frozen base.
-
-    One by one, each skill has a run of its own. Together, each forward pass holds the rows that
-    each skill would have had in its own run, each row trains its own adapter, and the base's
-    work is shared. Both ways see the same rows in the same steps at the same rates.
-
-    Called again with the same arguments after it was killed or stopped, it goes on from the
-    newest checkpoint in `out_dir`; skills that were done are not trained again.
-
-    Args:
-        base: stays as it is, which a hash proves.
-        jobs: what to train.
-        config: `batch_size` counts rows of each skill in one forward pass.
-        out_dir: receives checkpoints, losses.json, losses.png, and each skill's adapter.
-        together: all in one run; without it what the config says.
-        progress: is told where the run is, about twice a second.
-        blends: what these skills learn to do with each other, or with frozen ones; only together.
-        frozen: adapters that take part in blends and stay as they are.
-        memory_limit: bytes that training may take; without it what the machine has free.
-        save_seconds: time between checkpoints.
-
-    Returns:
-        name → result, in the order of the jobs.
-
-    Raises:
-        Interrupted: Ctrl-C; a checkpoint was kept.
-        ResourceError: too little memory, said before the start with the `max_length` that fits.
-        DataError: a job without examples that fit.
-        BaseError: the base's weights are int8.
-        LoramixError: the loss is no number any more.
-        StorageError: the disk does not let us.
-    """
-    base.require_full_weights("Training")
-    as_one = config.together if together is None else together
-    fixed = dict(frozen or {})
-    _check_jobs(jobs, as_one)
-    _check_blends(jobs, blends, fixed, as_one)
-    folder = Path(out_dir)
-    before = weights_hash(base.model)
-    results: dict[str, TrainResult] = {}
-    stop = StopRequest()
-    if as_one:
-        groups = [(jobs, config, folder)]
-    else:
-        groups = [([job], job.config or config, folder / job.name) for job in jobs]
-    checkpoint.claim(folder)
-    again = f"run it again to go on from the latest checkpoint in {folder}"
-    try:
-        with stop.listening():
-            # all of them first, so that data that does not fit is said before the first is trained
-            runs = [
-                _Run(base, *group, blends, fixed, progress, memory_limit, save_seconds)
-                for group in groups
-            ]
-            curves: dict[str, Curve] = {}
-            for run in runs:
-                facts = run.facts(stop, before)
-                results |= run.results(facts, before)
-                curves |= {name: Curve.of(past) for name, past in facts.items()}
-    except KeyboardInterrupt:
-        raise Interrupted("Stopped at once.", hint=again) from None
-    if stop.wanted:
-        raise Interrupted("Stopped when all was trained.", hint=again)
-    if weights_hash(base.model) != before:
-        raise LoramixError("The base has changed in training, which it never may: a fault of ours.")
-    save_curves(curves, folder)
-    return results
-
-
 def fast_in_bf16(device: torch.device) -> bool:
     """Whether a device multiplies in bfloat16 natively, which is hardly ever slower."""
     if device.type == "cuda":
@@ -132,53 +48,23 @@ def fast_in_bf16(device: torch.device) -> bool:
     return any(getattr(torch.cpu, name, bool)() for name in questions)
 
 
-def _check_jobs(jobs: Sequence[SkillJob], together: bool) -> None:
-    names = [validate_name(job.name) for job in jobs]
-    if not jobs or len(set(names)) != len(names):
-        raise UsageError(
-            "Training needs skills of different names.", given=", ".join(names) or "no skills"
-        )
-    own = [job.name for job in jobs if job.config is not None]
-    if together and own and len(jobs) > 1:
-        raise UsageError(
-            "A skill with settings of its own cannot be trained in one run with others.",
-            given=", ".join(own),
-            hint="train one by one (train.together: false), or remove these settings",
-        )
+class Run:
+    """One run: one or several skills that share their forward passes, and their blends.
 
+    Args:
+        base: as for `train_skills`, like all that follows.
+        jobs: the skills.
+        config: how they are trained.
+        folder: of this run alone.
+        blends: what the skills learn to do together.
+        frozen: adapters that take part in blends.
+        progress: is told where the run is.
+        memory_limit: bytes that it may take.
+        save_seconds: time between checkpoints.
 
-def _check_blends(
-    jobs: Sequence[SkillJob],
-    blends: Sequence[BlendJob],
-    frozen: Mapping[str, Adapter],
-    together: bool,
-) -> None:
-    if blends and not together:
-        raise UsageError(
-            "Skills that are trained one by one cannot learn to blend.",
-            given=", ".join(blend.name for blend in blends),
-            hint="train them in one run (train.together: true)",
-        )
-    taken = [*(job.name for job in jobs), *frozen, *(validate_name(b.name) for b in blends)]
-    if len(set(taken)) != len(taken):
-        raise UsageError(
-            "Skills, frozen skills and blends need different names.", given=", ".join(taken)
-        )
-    trained = {job.name for job in jobs}
-    for blend in blends:
-        for example in (*blend.train, *blend.dev):
-            mix = example.mix or {}
-            if not mix.keys() <= trained | frozen.keys() or not mix.keys() & trained:
-                raise UsageError(
-                    f"An example of the blend '{blend.name}' cannot be learned.",
-                    given=f"the mix {dict(mix)}",
-                    expected=f"weights over {', '.join((*trained, *frozen))}, with one at least "
-                    f"that is trained ({', '.join(trained)})",
-                )
-
-
-class _Run:
-    """One run: one or several skills that share their forward passes, and their blends."""
+    Raises:
+        DataError: a job without examples that fit.
+    """
 
     def __init__(
         self,
@@ -186,14 +72,15 @@ class _Run:
         jobs: Sequence[SkillJob],
         config: TrainConfig,
         folder: Path,
-        blends: Sequence[BlendJob],
-        frozen: Mapping[str, Adapter],
-        progress: Progress | None,
-        memory_limit: int | None,
-        save_seconds: float,
+        *,
+        blends: Sequence[BlendJob] = (),
+        frozen: Mapping[str, Adapter] | None = None,
+        progress: Progress | None = None,
+        memory_limit: int | None = None,
+        save_seconds: float = 30.0,
     ) -> None:
         self.base, self.jobs, self.config, self.folder = base, jobs, config, folder
-        self._frozen = frozen
+        self._frozen = dict(frozen or {})
         self._progress, self._limit, self._save_seconds = progress, memory_limit, save_seconds
         length = min(config.max_length or base.max_length, base.max_length)
         self._schedules: list[Schedule] = []
@@ -254,7 +141,7 @@ class _Run:
             {
                 "version": __version__,
                 "base": base_hash,
-                "config": self.config.model_dump(exclude={"together"}),
+                "config": self.config.model_dump(exclude={"together", "workers"}),
                 "skills": {job.name: job.lora.to_config() for job in self.jobs},
                 "data": data.hexdigest(),
             }

@@ -1,0 +1,87 @@
+"""A process that trains some skills of a run for another one, which starts `main`.
+
+Its standard input holds an `Order`, and stays open as long as the other process wants the work:
+where it ends, be it that the other one was stopped or killed, a checkpoint is kept and the
+worker ends too. Each line of its standard output says where it is, one JSON object. What it
+makes lies in the folder of its run, where the other process looks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from loramix.base import load_base, weights_hash
+from loramix.config import TrainConfig
+from loramix.train.jobs import SkillJob, TrainProgress
+from loramix.train.run import Run
+from loramix.train.trainer import StopRequest
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is told to do.
+
+    Attributes:
+        base: the folder of the base.
+        dtype: of its weights, as `load_base` takes it.
+        base_hash: of these weights in the memory of the process that orders.
+        jobs: the skills of the worker's run.
+        config: how they are trained.
+        folder: of the run.
+        threads: that torch may use.
+        memory_limit: bytes that the run may take; None is what the machine has free.
+        save_seconds: time between checkpoints.
+    """
+
+    base: Path
+    dtype: torch.dtype
+    base_hash: str
+    jobs: Sequence[SkillJob]
+    config: TrainConfig
+    folder: Path
+    threads: int
+    memory_limit: int | None
+    save_seconds: float
+
+
+def main() -> None:
+    """Trains what the order says; exit code 3 where the base on the disk is another by now."""
+    messages = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)  # whatever prints meanwhile is no message
+    order: Order = pickle.load(sys.stdin.buffer)
+    stop = StopRequest()
+    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+    torch.set_num_threads(order.threads)
+    base = load_base(str(order.base), device="cpu", dtype=order.dtype)
+    if weights_hash(base.model) != order.base_hash:
+        sys.exit(3)
+
+    def tell(progress: TrainProgress) -> None:
+        messages.write(json.dumps(dataclasses.asdict(progress)) + "\n")
+
+    Run(
+        base,
+        order.jobs,
+        order.config,
+        order.folder,
+        progress=tell,
+        memory_limit=order.memory_limit,
+        save_seconds=order.save_seconds,
+    ).facts(stop, order.base_hash)
+
+
+def _watch(stop: StopRequest) -> None:
+    """Wants to stop where the input ends."""
+    while os.read(0, 1024):  # a buffered read would hold a lock when the process ends
+        pass
+    stop.wanted = True

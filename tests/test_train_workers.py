@@ -1,0 +1,179 @@
+"""A run that is shared out among processes: the same skills, and no process left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from conftest import ROOT
+from loramix.base import load_base
+from loramix.errors import Interrupted, UsageError
+from loramix.train import BlendJob, SkillJob, TrainProgress, train_skills, with_mixes
+from test_train import LORA, difference, examples, jobs, settings
+from tiny_base import make_base, save_base
+
+LONG = 100_000
+"""More steps than any test has time for."""
+
+
+def workers_of(process: int) -> list[psutil.Process]:
+    """The workers that a process has started."""
+    found = []
+    for child in psutil.Process(process).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # also one that has just ended
+            if "loramix.train.worker" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def wait_until(ready: object, seconds: float = 60) -> None:
+    """Waits until `ready()`, which must happen in time."""
+    deadline = time.monotonic() + seconds
+    while not ready():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_skills_of_several_processes_are_what_they_are_of_one(tmp_path: Path) -> None:
+    save_base(tmp_path / "base")
+    base = load_base(str(tmp_path / "base"), device="cpu")
+    threads = torch.get_num_threads()
+    told: list[TrainProgress] = []
+    config = settings(epochs=2, max_steps=None)
+    one = train_skills(base, jobs(), config, tmp_path / "1")
+    two = train_skills(
+        base, jobs(), settings(epochs=2, max_steps=None, workers=2), tmp_path / "2",
+        progress=told.append,
+    )  # fmt: skip
+    assert list(two) == list(one)
+    for name, result in two.items():
+        assert result.steps == one[name].steps
+        assert result.losses == pytest.approx(one[name].losses, rel=1e-4)
+        assert result.tokens == one[name].tokens
+        assert difference(result.adapter, one[name].adapter) < 1e-4
+        assert result.peak_rss_mb > 1.5 * one[name].peak_rss_mb  # that of both, added up
+    assert {path.name for path in (tmp_path / "2").glob("part-*")} == {"part-1", "part-2"}
+    assert told[-1].step <= told[-1].total == sum(result.steps for result in one.values())
+    assert set(told[-1].losses) == {"short", "long"}
+    assert torch.get_num_threads() == threads
+    assert not workers_of(os.getpid())
+
+    told.clear()
+    again = train_skills(
+        base, jobs(), settings(epochs=2, max_steps=None, workers=2), tmp_path / "2",
+        progress=told.append,
+    )  # fmt: skip
+    assert not told
+    assert again["long"].losses == two["long"].losses
+
+
+def test_several_processes_are_refused_where_there_can_be_one_only(tmp_path: Path) -> None:
+    save_base(tmp_path / "base")
+    base = load_base(str(tmp_path / "base"), device="cpu")
+    two = settings(workers=2)
+    blend = BlendJob("both", with_mixes(examples(4), {"short": 0.5, "long": 0.5}))
+    for attempt in (
+        lambda: train_skills(base, jobs(), two, tmp_path / "out", blends=[blend]),
+        lambda: train_skills(base, jobs(), two, tmp_path / "out", together=False),
+        lambda: train_skills(make_base(), jobs(), two, tmp_path / "out"),
+    ):
+        with pytest.raises(UsageError, match="workers: 2"):
+            attempt()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_what_a_killed_worker_leaves_is_trained_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_base(tmp_path / "base")
+    base = load_base(str(tmp_path / "base"), device="cpu")
+    many = [SkillJob(name, examples(20), examples(4), LORA) for name in ("a", "b")]
+    whole = train_skills(base, many, settings(max_steps=400), tmp_path / "1")
+
+    def kill(progress: TrainProgress) -> None:
+        for worker in workers_of(os.getpid()):
+            worker.kill()
+
+    found = train_skills(
+        base, many, settings(max_steps=400, workers=2), tmp_path / "2", progress=kill
+    )
+    assert "a worker has failed (exit code -9" in caplog.text
+    for name, result in found.items():
+        assert result.losses == pytest.approx(whole[name].losses, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_stopped_workers_keep_their_checkpoints_and_go_on_from_them(tmp_path: Path) -> None:
+    save_base(tmp_path / "base")
+    base = load_base(str(tmp_path / "base"), device="cpu")
+    many = [SkillJob(name, examples(20), (), LORA) for name in ("a", "b")]
+    config = settings(max_steps=LONG, workers=2)
+    parts = [tmp_path / "out" / f"part-{i}" for i in (1, 2)]
+
+    def saved() -> bool:
+        return all(list(part.glob("checkpoint-*/complete")) for part in parts)
+
+    def stop(progress: TrainProgress) -> None:
+        if saved() and set(progress.losses) == {"a", "b"}:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="Stopped"):
+        train_skills(base, many, config, tmp_path / "out", progress=stop, save_seconds=0)
+    assert not workers_of(os.getpid())
+    assert saved()
+
+    reached: list[int] = []
+
+    def look(progress: TrainProgress) -> None:
+        reached.append(progress.step)
+        if set(progress.losses) == {"a", "b"}:
+            raise KeyboardInterrupt
+
+    before = sum(max(int(p.name.split("-")[1]) for p in q.glob("checkpoint-*")) for q in parts)
+    with pytest.raises(Interrupted, match="at once"):
+        train_skills(base, many, config, tmp_path / "out", progress=look)
+    assert reached[-1] >= before
+    assert not workers_of(os.getpid())
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = [{src!r}, {tests!r}]
+from loramix.base import load_base
+from loramix.train import SkillJob, train_skills
+from test_train import LORA, examples, settings
+jobs = [SkillJob(name, examples(20), (), LORA) for name in ("a", "b")]
+config = settings(max_steps={steps}, workers=2)
+train_skills(load_base({base!r}), jobs, config, {out!r}, save_seconds=0)
+"""
+
+
+@pytest.mark.slow
+def test_workers_of_a_killed_process_end_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    save_base(tmp_path / "base")
+    script = SCRIPT.format(
+        src=str(ROOT / "src"),
+        tests=str(ROOT / "tests"),
+        steps=LONG,
+        base=str(tmp_path / "base"),
+        out=str(tmp_path / "out"),
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    part = tmp_path / "out" / "part-2"
+    wait_until(lambda: list(part.glob("checkpoint-*/complete")))
+    [worker] = workers_of(process.pid)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not worker.is_running(), 30)
+    assert list(part.glob("checkpoint-*/complete"))
