@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,22 @@ def test_several_skills_in_one_run_are_what_each_is_by_itself(tmp_path: Path) ->
         assert result.losses == pytest.approx(each[name].losses, rel=1e-4)
         assert difference(result.adapter, each[name].adapter) < 1e-4
     assert one_run["short"].steps != one_run["long"].steps
+
+
+def test_b_moves_with_its_own_share_of_the_learning_rate(tmp_path: Path) -> None:
+    base = make_base()
+    job = SkillJob("skill", examples(8), (), LORA)
+    start = init_adapter(base, LORA, 0)
+    begun = replace(job, start=start)
+    moved = {}
+    for ratio in (1.0, 4.0):
+        config = settings(max_steps=1, warmup=0, loraplus_lr_ratio=ratio)
+        moved[ratio] = train_skills(base, [begun], config, tmp_path / str(ratio))["skill"].adapter
+    for path, first in start.modules.items():
+        one, four = moved[1.0].modules[path], moved[4.0].modules[path]
+        torch.testing.assert_close(four.A, one.A)
+        torch.testing.assert_close(four.B - first.B, 4 * (one.B - first.B), rtol=1e-4, atol=1e-7)
+        assert float((one.B - first.B).abs().max()) > 0.005  # AdamW's first step is the rate
 
 
 def test_the_base_is_the_same_bit_for_bit_after_training(tmp_path: Path) -> None:

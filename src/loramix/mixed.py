@@ -99,7 +99,17 @@ class MixedModel(nn.Module):
         Raises:
             UnknownSkillError: there is no such skill.
         """
-        return list(self.skills.skill(name).parameters())
+        a, b = self.factors_of(name)
+        return [*a, *b]
+
+    def factors_of(self, name: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """All A of one skill, and all B.
+
+        Raises:
+            UnknownSkillError: there is no such skill.
+        """
+        skill = self.skills.skill(name)
+        return list(skill.A), list(skill.B)
 
     def using(self, weights: torch.Tensor, names: Sequence[str] | None = None) -> MixScope:
         """The context in which every forward of the base is mixed.

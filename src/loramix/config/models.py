@@ -182,6 +182,9 @@ class TrainConfig(_Part):
     lr: Float = Field(
         default=1e-3, gt=0, le=1, description="highest learning rate; 2e-4 suits a base of 1B"
     )
+    loraplus_lr_ratio: Float = Field(
+        default=1.0, gt=0, description="times `lr` is the rate of B, A's is `lr` (LoRA+)"
+    )
     batch_size: Int = Field(default=16, ge=1, description="rows of one forward pass")
     grad_accum: Int = Field(default=1, ge=1, description="forward passes of one step")
     max_length: Int | None = Field(

@@ -195,7 +195,7 @@ class Run:
                 steps,
                 self._dev,
                 self.folder,
-                lrs=dict.fromkeys(histories, config.lr),
+                groups={job.name: self._groups(mixed, job.name) for job in self.jobs},
                 eval_every=config.eval_every,
                 save_seconds=self._save_seconds,
                 seed=config.seed,
@@ -224,6 +224,15 @@ class Run:
             }
         finally:
             module.close()
+
+    def _groups(self, mixed: MixedModel, name: str) -> list[dict[str, Any]]:
+        """A and B of one skill with their highest rates (LoRA+, arXiv 2402.12354, section 4)."""
+        a, b = mixed.factors_of(name)
+        rate = self.config.lr
+        return [
+            {"params": a, "lr": rate},
+            {"params": b, "lr": rate * self.config.loraplus_lr_ratio},
+        ]
 
     def _histories(self, mixed: MixedModel) -> dict[str, SkillHistory]:
         """The past of each lesson, still empty."""

@@ -12,7 +12,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +127,7 @@ class SkillTrainer(Trainer):
         steps: what to learn.
         dev: skill → its held-out rows.
         folder: where checkpoints go.
-        lrs: the highest learning rate of each skill.
+        groups: skill → its parameters, as groups for the optimizer with their highest rates.
         eval_every: steps between looks at the dev rows.
         save_seconds: time between checkpoints.
         seed: of dropout.
@@ -143,7 +143,7 @@ class SkillTrainer(Trainer):
         dev: dict[str, Sequence[TokenRow]],
         folder: Path,
         *,
-        lrs: dict[str, float],
+        groups: Mapping[str, Sequence[dict[str, Any]]],
         eval_every: int,
         save_seconds: float,
         seed: int,
@@ -169,7 +169,7 @@ class SkillTrainer(Trainer):
             seed=seed,
         )
         self.module, self.folder, self.stop = module, folder, stop
-        self.steps, self.histories, self._lrs = steps, steps.histories, lrs
+        self.steps, self.histories, self._groups = steps, steps.histories, groups
         self.seconds, self._started = 0.0, time.monotonic()
         self._report = progress
         self._pending: list[dict[str, torch.Tensor]] = []
@@ -185,11 +185,8 @@ class SkillTrainer(Trainer):
         return DataLoader(self.steps, batch_size=1, collate_fn=_single, num_workers=0)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW, a parameter group for each skill; no weight decay, as usual for LoRA."""
-        groups = [
-            {"params": self.histories[s.name].params, "lr": self._lrs[s.name]}
-            for s in self.steps.skills
-        ]
+        """AdamW over the groups of all skills; no weight decay, as usual for LoRA."""
+        groups = [dict(group) for s in self.steps.skills for group in self._groups[s.name]]
         self.optimizer = self.groups = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
         return self.groups
 
@@ -197,7 +194,9 @@ class SkillTrainer(Trainer):
         self, num_training_steps: int, optimizer: Any = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """Each skill's own warm-up and decay."""
-        rates: list[Callable[[int], float]] = [s.rate for s in self.steps.skills]
+        rates: list[Callable[[int], float]] = [
+            s.rate for s in self.steps.skills for _ in self._groups[s.name]
+        ]
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.groups, rates)
         self._created_lr_scheduler = True
         return self.lr_scheduler
