@@ -61,7 +61,7 @@ def test_skills_of_several_processes_are_what_they_are_of_one(tmp_path: Path) ->
         assert result.losses == pytest.approx(one[name].losses, rel=1e-4)
         assert result.tokens == one[name].tokens
         assert difference(result.adapter, one[name].adapter) < 1e-4
-        assert result.peak_rss_mb > 1.5 * one[name].peak_rss_mb  # that of both, added up
+        assert result.peak_rss_mb > 1.1 * one[name].peak_rss_mb  # that of both, added up
     assert {path.name for path in (tmp_path / "2").glob("part-*")} == {"part-1", "part-2"}
     assert told[-1].step <= told[-1].total == sum(result.steps for result in one.values())
     assert set(told[-1].losses) == {"short", "long"}
@@ -124,11 +124,14 @@ def test_stopped_workers_keep_their_checkpoints_and_go_on_from_them(tmp_path: Pa
     def saved() -> bool:
         return all(list(part.glob("checkpoint-*/complete")) for part in parts)
 
+    pressed: list[int] = []
+
     def stop(progress: TrainProgress) -> None:
-        if saved() and set(progress.losses) == {"a", "b"}:
+        if not pressed and saved() and set(progress.losses) == {"a", "b"}:
+            pressed.append(progress.step)
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="Stopped"):
+    with pytest.raises(Interrupted, match=r"Stopped after step \d+ of 200000"):
         train_skills(base, many, config, tmp_path / "out", progress=stop, save_seconds=0)
     assert not workers_of(os.getpid())
     assert saved()

@@ -91,7 +91,8 @@ class TrainResult:
         steps: optimizer steps of this skill.
         tokens: tokens that it learned from, prompts included, padding not.
         seconds: of the run that trained it; several skills of one run share these seconds.
-        peak_rss_mb: the most memory that the process had, MiB; several processes added up.
+        peak_rss_mb: the most memory that the process had, MiB; several processes added up, files
+            that they share counted once.
         base_hash: of the base's weights in memory, the same before and after.
     """
 

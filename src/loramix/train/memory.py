@@ -34,6 +34,15 @@ def peak_rss_mb() -> float:
     return peak / (MIB if sys.platform == "darwin" else 1024)
 
 
+def files_rss_mb() -> float:
+    """The memory that holds pages of files, libraries above all, MiB.
+
+    Processes that run the same libraries have these pages together. 0 where the system does not
+    tell.
+    """
+    return float(getattr(psutil.Process().memory_info(), "shared", 0)) / MIB
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory that a run may take: of the device, or of the machine and its container."""
     if device.type == "cuda":

@@ -21,7 +21,7 @@ from loramix.train.memory import room_of
 from loramix.train.run import Run
 from loramix.train.trainer import StopRequest
 from loramix.train.worker import Order
-from loramix.train.workers import PART, Workers, peaks, share_out
+from loramix.train.workers import PART, Workers, peak_of, share_out
 
 
 def train_skills(
@@ -108,7 +108,7 @@ def train_skills(
     pasts: list[dict[str, Any]] = []
     stop = StopRequest()
     checkpoint.claim(folder)
-    again = f"run it again to go on from the latest checkpoint in {folder}"
+    again = f"run it again to go on from there: checkpoints are in {folder}"
     try:
         with stop.listening():
             with Workers(orders, threads, stop, progress) as workers:
@@ -128,8 +128,6 @@ def train_skills(
                 here = len(runs) - len(orders)
                 pasts += [run.facts(stop, before) for run in runs[:here]]
                 workers.wait()
-            if orders and stop.wanted:
-                raise Interrupted("Stopped before all skills were trained.", hint=again)
             # what a worker has done is found, and what none has done is done now
             pasts += [run.facts(stop, before) for run in runs[here:]]
     except KeyboardInterrupt:
@@ -141,7 +139,7 @@ def train_skills(
     for run, past in zip(runs, pasts, strict=True):
         results |= run.results(past, before)
     if orders:
-        total = peaks(pasts)
+        total = peak_of(pasts)
         results = {
             name: dataclasses.replace(result, peak_rss_mb=total) for name, result in results.items()
         }

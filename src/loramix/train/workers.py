@@ -25,7 +25,7 @@ import torch
 
 from loramix.base import Base
 from loramix.config import TrainConfig
-from loramix.errors import UsageError
+from loramix.errors import Interrupted, UsageError
 from loramix.storage import storage_errors
 from loramix.train.batches import pass_cost
 from loramix.train.jobs import Progress, SkillJob, TrainProgress
@@ -104,8 +104,8 @@ def _cost(job: SkillJob, config: TrainConfig) -> tuple[float, float]:
 class Workers:
     """The processes that train all shares but the first.
 
-    As a context: it starts them, and however it is left they have ended then. While it is in
-    force torch uses this process's share of the threads.
+    As a context: it starts them, and however it is left they have ended then; Interrupted then says
+    where all of them are. While it is in force torch uses this process's share of the threads.
 
     Args:
         orders: one for each process.
@@ -177,24 +177,31 @@ class Workers:
         self._report()
 
     def _report(self) -> None:
-        if self._progress is None or not self._at:
-            return
+        if self._progress is not None and self._at:
+            self._progress(self.at())
+
+    def at(self) -> TrainProgress:
+        """Where all processes are that have said so."""
         at = [self._at[place] for place in sorted(self._at.copy())]
-        self._progress(
-            TrainProgress(
-                skills=tuple(name for each in at for name in each.skills),
-                step=sum(each.step for each in at),
-                total=sum(each.total for each in at),
-                losses={name: loss for each in at for name, loss in each.losses.items()},
-                dev_losses={name: loss for each in at for name, loss in each.dev_losses.items()},
-                tokens=sum(each.tokens for each in at),
-                seconds=max(each.seconds for each in at),
-            )
+        return TrainProgress(
+            skills=tuple(name for each in at for name in each.skills),
+            step=sum(each.step for each in at),
+            total=sum(each.total for each in at),
+            losses={name: loss for each in at for name, loss in each.losses.items()},
+            dev_losses={name: loss for each in at for name, loss in each.dev_losses.items()},
+            tokens=sum(each.tokens for each in at),
+            seconds=max((each.seconds for each in at), default=0.0),
         )
 
     def wait(self) -> None:
-        """Until all have ended, or the user wants to stop."""
-        while any(p.poll() is None for p in self._running) and not self._stop.wanted:
+        """Until all have ended.
+
+        Raises:
+            Interrupted: the user wants to stop.
+        """
+        while any(p.poll() is None for p in self._running):
+            if self._stop.wanted:
+                raise Interrupted("Stopped.")
             time.sleep(0.2)
             self._report()
         for process, order in zip(self._running, self._orders, strict=True):
@@ -212,6 +219,13 @@ class Workers:
         traceback: TracebackType | None,
     ) -> None:
         self._end(at_once=kind is not None and issubclass(kind, KeyboardInterrupt))
+        if self._orders and isinstance(error, Interrupted):
+            at = self.at()
+            raise Interrupted(
+                f"Stopped after step {at.step} of {at.total}.",
+                hint="run it again to go on from there: checkpoints are in "
+                f"{self._orders[0].folder.parent}",
+            ) from None
 
     def _end(self, at_once: bool) -> None:
         torch.set_num_threads(self._before)
@@ -230,10 +244,12 @@ class Workers:
             process.stdout.close()  # type: ignore[union-attr]
 
 
-def peaks(facts: Sequence[Mapping[str, Any]]) -> float:
-    """The most memory of the processes of a run, added up, MiB.
+def peak_of(pasts: Sequence[Mapping[str, Any]]) -> float:
+    """The most memory of the processes of a run, added up, MiB; what files they share counts once.
 
     Args:
-        facts: of each run, by skill.
+        pasts: of the run of each process, by skill.
     """
-    return sum(max(float(past["peak_rss_mb"]) for past in each.values()) for each in facts)
+    each = [next(iter(past.values())) for past in pasts]
+    files = [float(past["files_rss_mb"]) for past in each]
+    return sum(float(past["peak_rss_mb"]) for past in each) - sum(files) + max(files)
