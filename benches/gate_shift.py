@@ -1,16 +1,20 @@
-"""Does the gate read what is asked, or what it is about? The table of docs/log_gate.md.
+"""Does the gate read what is asked, or what it is about? The tables of docs/log.md.
 
     python benches/gate_shift.py [--base pocket] [--count 400] [--svamp FILE] [--humaneval FILE]
-                                 [--routers NAME …] [--sentence-encoder DIR] [--bare]
+                                 [--reviews DIR] [--routers NAME …] [--sentence-encoder DIR]
+                                 [--library DIR] [--every N] [--bare]
 
 Five skills, fitted on the train rows of the shared data: bare, and (crossed) with the phrasings of
 `loramix.gate.phrasings` around them. Measured on rows, sources and phrasings that nothing was
 fitted on: `gate_shift_data` was written before the gate, and its styles `keyword` (a suffix),
 `chat` (an opening) and `middle` (the request inside the text) stand in no training phrasing.
 
-Two sets are not in the shared data and are given by hand: SVAMP.json (Patel et al., 2021) and
-HumanEval.jsonl (Chen et al., 2021). Without them these columns are left out. Long reviews are made
-of 8 to 20 review sentences of the dev rows, since no set of whole reviews is at hand.
+Three sets are not in the shared data and are given by hand: SVAMP.json (Patel et al., 2021),
+HumanEval.jsonl (Chen et al., 2021), and a folder of whole film reviews as text files below `pos` and
+`neg` (Pang & Lee, 2004, or Maas et al., 2011). Without them these columns are left out. Long reviews
+are made of 8 to 20 review sentences of the dev rows, which are single sentences.
+
+Routers of `gate_adapters.py` (arrow…, likelihood…) ask five adapters, of the library that is given.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import time
 from pathlib import Path
 
 import torch
+from gate_adapters import Arrow, Likelihoods, PromptLikelihood
 from gate_data import say, table
 from gate_shift_texts import corpus_texts, questions_of, rows_of
 
@@ -36,11 +41,14 @@ from loramix.gate import (
     targets_of,
 )
 from loramix.gate.phrasings import crossed
+from loramix.library import Library
 
 SKILLS = ("sentiment", "summarization", "math", "code", "qa")
 FOLDER = Path(__file__).parent / "gate_shift_data"
 HELD_STYLES = ("keyword", "chat", "middle")
 UNSEEN = ("stories_children", "python_peps", "tldr_pages")
+WHOLE = 200
+"""Whole reviews of each polarity."""
 
 
 def phrasings(name: str) -> list[tuple[str, str]]:
@@ -104,6 +112,14 @@ def columns(args: argparse.Namespace) -> dict[str, list[RoutedExample]]:
         )
         for _ in range(200)
     ]
+    if args.reviews:  # a generator of its own, so that the other columns are the same without them
+        chance = random.Random(6)
+        files = [sorted(args.reviews.rglob(f"{side}/*.txt")) for side in ("pos", "neg")]
+        picked = [file for own in files for file in chance.sample(own, WHOLE)]
+        out["whole reviews"] = [
+            RoutedExample(file.read_text("utf-8", "replace").strip(), {"sentiment": 1.0})
+            for file in picked
+        ]
     unseen = [t for name in UNSEEN for t in corpus_texts(name, 300, seed=3)]
     generic = (FOLDER / "questions.txt").read_text("utf-8").strip().split("\n")
     questions = questions_of("dev")
@@ -257,11 +273,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--svamp", type=Path)
     parser.add_argument("--humaneval", type=Path)
+    parser.add_argument("--reviews", type=Path, help="a folder with pos/*.txt and neg/*.txt")
+    parser.add_argument("--library", type=Path, help="adapters of the five, for arrow, likelihood")
     parser.add_argument(
         "--routers", nargs="*", default=["request", "keywords", "centroid", "logistic", "sentences"]
     )
     parser.add_argument("--sentence-encoder", type=Path, help="a folder, for sentence-mlp")
     parser.add_argument("--features", default="request")
+    parser.add_argument("--every", type=int, default=1, help="measure every N-th prompt alone")
     parser.add_argument("--bare", action="store_true", help="fit on bare rows, nothing crossed")
     parser.add_argument("--wrong", action="store_true", help="show prompts that went wrong")
     args = parser.parse_args()
@@ -269,8 +288,13 @@ def main() -> None:
     bare, made = training(args.count)
     examples = bare if args.bare else bare + made
     prompts, targets = [e.prompt for e in examples], targets_of(examples, SKILLS)
-    cols = columns(args)
+    cols = {name: own[:: args.every] for name, own in columns(args).items()}
     head = None
+    adapters, rated = {}, None
+    if args.library:
+        library = Library.open(args.library)
+        adapters = {name: library.skills[name].adapter(base.model) for name in SKILLS}
+        rated = Likelihoods(base, library, SKILLS)
     for name in args.routers:
         router = {
             "request": lambda: LearnedGate(FeatureExtractor(base, args.features), SKILLS),
@@ -279,20 +303,28 @@ def main() -> None:
             "centroid": lambda: CentroidRouter(FeatureExtractor(base, "embeddings/mean"), SKILLS),
             "logistic": lambda: Logistic(base),
             "sentence-mlp": lambda: SentenceMLP(args.sentence_encoder),
+            "arrow": lambda: Arrow(base, adapters),
+            "arrow-votes": lambda: Arrow(base, adapters, "votes"),
+            "arrow-mean": lambda: Arrow(base, adapters, "mean"),
+            "likelihood": lambda: PromptLikelihood(rated),
+            "likelihood-base": lambda: PromptLikelihood(rated, "base"),
+            "likelihood-usual": lambda: PromptLikelihood(rated, "usual"),
         }[name]()
         start = time.process_time()
         router.fit(prompts, targets)
         seconds = time.process_time() - start
+        start = time.process_time()
         result = measured(router.scores, cols)
+        each = 1000 * (time.process_time() - start) / sum(map(len, cols.values()))
         refused, none = result.pop("_skilled"), result.pop("_none")
         if isinstance(router, LearnedGate):
             limit = router.policy.none_threshold
             result["refused"] = float((refused >= limit).float().mean())
             result["none found"] = float((none >= limit).float().mean())
         if head is None:
-            head = ["router", *result, "fit s"]
+            head = ["router", *result, "fit s", "ms a prompt"]
             say("\n".join(table(head, []).splitlines()))
-        row = [name, *(result.get(c, "–") for c in head[1:-1]), f"{seconds:.0f}"]
+        row = [name, *(result.get(c, "–") for c in head[1:-2]), f"{seconds:.0f}", f"{each:.1f}"]
         say(table(row, []).splitlines()[0])
         if args.wrong:
             show_wrong(router, cols)

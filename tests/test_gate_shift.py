@@ -8,10 +8,12 @@ import random
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from gate_prompts import tiny_base, tiny_gate
+from loramix.base import encode_prompt
 from loramix.errors import LibraryError, PromptError, UnknownSkillError
 from loramix.gate import (
     FeatureExtractor,
@@ -26,7 +28,9 @@ from loramix.gate import (
 )
 from loramix.gate.encoder import Vocabulary, letter_groups, shipped_encoder
 from loramix.gate.phrasings import bank, crossed, placed, request
+from tiny import random_adapter
 
+BENCHES = Path(__file__).resolve().parent.parent / "benches"
 FIVE = ("sentiment", "summarization", "math", "code", "qa")
 TEXTS = {
     "sentiment": ("a dull , lifeless film .", "one of the best nights i have had in a cinema ."),
@@ -205,26 +209,66 @@ def test_a_prompt_encodes_the_same_alone_and_in_a_batch_and_fast() -> None:
         start = time.process_time()
         encoder.encode([prompt])
         times.append(time.process_time() - start)
-    assert min(times) < 0.02  # the bar is 3 ms on an idle core; see docs/log_gate.md
+    assert min(times) < 0.02  # the bar is 3 ms on an idle core; see docs/log.md
 
 
 def test_old_features_do_not_load_the_encoder() -> None:
     assert tiny_gate().extractor.encoder_print is None
 
 
+def test_arrow_of_the_benchmark_is_what_dense_matrices_and_single_tokens_give(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHES))
+    bench, base = importlib.import_module("gate_adapters"), tiny_base()
+    adapters = {name: random_adapter(base.model, seed=k) for k, name in enumerate(FIVE)}
+    paths = list(adapters["qa"].modules)
+    top = {  # the slow oracle: an SVD of each whole ΔW
+        path: [np.linalg.svd(a.modules[path].delta().numpy())[2][0] for a in adapters.values()]
+        for path in paths
+    }
+    found = bench.prototypes(list(adapters.values()))
+    for path in paths:
+        for own, right in zip(found[path].numpy(), top[path], strict=True):
+            assert abs(float(own @ right)) == pytest.approx(1, abs=1e-4)
+    prompts = ["hi", STRANGE]
+    seen: dict[str, torch.Tensor] = {}
+    hooks = [
+        base.model.get_submodule(path).register_forward_pre_hook(
+            lambda _, inputs, path=path: seen.update({path: inputs[0][0]})
+        )
+        for path in paths
+    ]
+    expected = []
+    for prompt in prompts:
+        with torch.inference_mode():
+            base.model(torch.tensor([encode_prompt(base, prompt)]))
+        votes = []
+        for path in paths:
+            for x in seen[path].double().numpy():
+                unit = x / np.linalg.norm(x) * np.sqrt(len(x))
+                share = np.exp([abs(float(v @ unit)) for v in top[path]])
+                votes.append(share / share.sum())
+        expected.append([*np.mean(votes, axis=0), 0.0])
+    for hook in hooks:
+        hook.remove()
+    scores = bench.Arrow(base, adapters).scores(prompts)
+    np.testing.assert_allclose(scores.numpy(), expected, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_unseen_phrasings_over_unseen_texts_are_routed(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The table of docs/log_gate.md, with room for the chance in its fit."""
+    """The table of docs/log.md, with room for the chance in its fit."""
     if not (shared / "data").is_dir() or not (shared / "corpus").is_dir():
         pytest.skip(f"{shared} holds no data or no corpus")
     monkeypatch.setenv("LORAMIX_SHARED", str(shared))
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "benches"))
+    monkeypatch.syspath_prepend(str(BENCHES))
     bench = importlib.import_module("gate_shift")
     bare, made = bench.training(400)
     gate = learn_gate(tiny_base(), bare + made, FIVE, features="request")
-    nothing_by_hand = type("Arguments", (), {"svamp": None, "humaneval": None})
+    nothing_by_hand = type("Arguments", (), {"svamp": None, "humaneval": None, "reviews": None})
     result = bench.measured(gate.scores, bench.columns(nothing_by_hand))
     assert result["same sets"] >= 0.97
     assert result["long reviews"] >= 0.95
