@@ -2,7 +2,7 @@
 
     python benches/gate_shift.py [--base pocket] [--count 400] [--svamp FILE] [--humaneval FILE]
                                  [--reviews DIR] [--routers NAME …] [--sentence-encoder DIR]
-                                 [--library DIR] [--every N] [--bare]
+                                 [--library DIR] [--stories N] [--every N] [--bare]
 
 Five skills, fitted on the train rows of the shared data: bare, and (crossed) with the phrasings of
 `loramix.gate.phrasings` around them. Measured on rows, sources and phrasings that nothing was
@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 from gate_adapters import Arrow, Likelihoods, PromptLikelihood
 from gate_data import say, table
-from gate_shift_texts import corpus_texts, questions_of, rows_of
+from gate_shift_texts import corpus_texts, questions_of, reviews_among_stories, rows_of
 
 from loramix.base import load_base
 from loramix.gate import (
@@ -68,8 +68,13 @@ def filled(phrasing: str, text: str, question: str) -> str:
     return phrasing.replace("{text}", text)
 
 
-def training(count: int, seed: int = 0) -> tuple[list[RoutedExample], list[RoutedExample]]:
-    """Bare rows of each skill with prompts of none; and the same rows crossed with phrasings."""
+def training(
+    count: int, seed: int = 0, stories: int = 0
+) -> tuple[list[RoutedExample], list[RoutedExample]]:
+    """Bare rows of each skill with prompts of none; and the same rows crossed with phrasings.
+
+    Of the bare ones `stories` are reviews whose opinions stand among what happens.
+    """
     texts = {name: rows_of(name, "train", seed)[:count] for name in SKILLS}
     bare = [RoutedExample(text, {name: 1.0}) for name, own in texts.items() for text in own]
     rng = random.Random(seed)
@@ -79,6 +84,8 @@ def training(count: int, seed: int = 0) -> tuple[list[RoutedExample], list[Route
         )
         for _ in range(count // 4)
     ]
+    told = reviews_among_stories(texts["sentiment"], stories, seed)
+    bare += [RoutedExample(text, {"sentiment": 1.0}) for text in told]
     short = {
         n: [" ".join(t.split(" ")[: rng.randint(5, 120)]) for t in own] for n, own in texts.items()
     }
@@ -280,12 +287,15 @@ def main() -> None:
     )
     parser.add_argument("--sentence-encoder", type=Path, help="a folder, for sentence-mlp")
     parser.add_argument("--features", default="request")
+    parser.add_argument(
+        "--stories", type=int, default=0, help="reviews that tell stories, to fit on"
+    )
     parser.add_argument("--every", type=int, default=1, help="measure every N-th prompt alone")
     parser.add_argument("--bare", action="store_true", help="fit on bare rows, nothing crossed")
     parser.add_argument("--wrong", action="store_true", help="show prompts that went wrong")
     args = parser.parse_args()
     base = load_base(args.base, device="cpu")
-    bare, made = training(args.count)
+    bare, made = training(args.count, stories=args.stories)
     examples = bare if args.bare else bare + made
     prompts, targets = [e.prompt for e in examples], targets_of(examples, SKILLS)
     cols = {name: own[:: args.every] for name, own in columns(args).items()}

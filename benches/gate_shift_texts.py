@@ -6,7 +6,7 @@ import json
 import random
 import re
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from gate_data import COLUMNS, SHARED
 
@@ -42,6 +42,27 @@ def questions_of(split: str) -> list[str]:
     """Questions about texts, of the shared question answering data."""
     found = [str(row["question"]).strip() for row in _json_lines("qa", split)]
     return [q if q.endswith("?") else q + "?" for q in found]
+
+
+def reviews_among_stories(opinions: Sequence[str], count: int, seed: int = 0) -> list[str]:
+    """Long reviews as people write them: 6 to 40 sentences, opinions among what happens.
+
+    Args:
+        opinions: sentences; 0.3 to 0.8 of a review.
+        count: how many.
+        seed: of what is chosen. The rest are sentences of the passages of the training questions.
+    """
+    rng = random.Random(seed)
+    passages = [str(r["context"]) for r in _json_lines("qa", "train") if r["dataset"] != "babi"]
+    told = [x.strip() for p in passages for x in re.split(r"(?<=[.!?])\s+", p) if 20 < len(x) < 300]
+    made = []
+    for _ in range(count):
+        size, share = rng.randint(6, 40), rng.uniform(0.3, 0.8)
+        at = rng.randrange(len(told) - size)
+        story = iter(told[at : at + size])
+        own = (rng.choice(opinions) if rng.random() < share else next(story) for _ in range(size))
+        made.append(" ".join(own))
+    return made
 
 
 def corpus_texts(name: str, count: int, seed: int = 0) -> list[str]:
