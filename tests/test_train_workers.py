@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,8 +17,10 @@ import torch
 
 from conftest import ROOT
 from loramix.base import load_base
+from loramix.data import Example
 from loramix.errors import Interrupted, UsageError
-from loramix.train import BlendJob, SkillJob, TrainProgress, train_skills, with_mixes
+from loramix.train import BlendJob, SkillJob, TrainProgress, train_skills, with_mixes, workers
+from loramix.train.workers import share_out
 from test_train import LORA, difference, examples, jobs, settings
 from tiny_base import make_base, save_base
 
@@ -92,6 +95,36 @@ def test_several_processes_are_refused_where_there_can_be_one_only(tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+def test_as_many_processes_as_the_machine_has_room_for_share_a_long_run_and_the_next_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_base(tmp_path / "base")
+    base = load_base(str(tmp_path / "base"), device="cpu")
+    config = settings(epochs=3000, max_steps=None, workers="auto")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+    def shares(free: int, **more: Any) -> list[list[str]]:
+        monkeypatch.setattr(workers, "free_bytes", lambda device: free)
+        some = share_out(base, more.pop("jobs", jobs()), more.pop("config", config), False, **more)
+        return [[job.name for job in share] for share in some]
+
+    assert shares(4 << 30) == [["short"], ["long"]]
+    assert shares((2 << 30) - 1) == shares(3 << 30) == [["short", "long"]]
+    assert shares(4 << 30, before=[["short", "long"]]) == [["short", "long"]]
+    assert shares(0, before=[["long"], ["short"]]) == [["long"], ["short"]]
+    assert shares(4 << 30, before=[["long"], ["other"]]) == [["short"], ["long"]]
+    assert shares(4 << 30, config=settings(workers="auto")) == [["short", "long"]]  # a short run
+    unsent = [SkillJob("a", Unpicklable(examples(4)), (), LORA), *jobs()]
+    assert shares(4 << 30, jobs=unsent) == [["a", "short", "long"]]
+    monkeypatch.setattr(sys, "executable", "")
+    assert shares(4 << 30) == [["short", "long"]]
+
+
+class Unpicklable(list[Example]):
+    def __reduce__(self) -> Any:
+        raise TypeError("not for others")
+
+
 @pytest.mark.slow
 def test_what_a_killed_worker_leaves_is_trained_all_the_same(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -99,16 +132,23 @@ def test_what_a_killed_worker_leaves_is_trained_all_the_same(
     save_base(tmp_path / "base")
     base = load_base(str(tmp_path / "base"), device="cpu")
     many = [SkillJob(name, examples(20), examples(4), LORA) for name in ("a", "b")]
-    whole = train_skills(base, many, settings(max_steps=400), tmp_path / "1")
+    config = settings(max_steps=400, patience=0)
+    whole = train_skills(base, many, config, tmp_path / "1")
+
+    steps: list[int] = []
 
     def kill(progress: TrainProgress) -> None:
+        steps.append(progress.step)
+        assert progress.total == 800
         for worker in workers_of(os.getpid()):
             worker.kill()
 
     found = train_skills(
-        base, many, settings(max_steps=400, workers=2), tmp_path / "2", progress=kill
+        base, many, config.model_copy(update={"workers": 2}), tmp_path / "2", progress=kill
     )
-    assert "a worker has failed (exit code -9" in caplog.text
+    assert "The process that trains b has failed (exit code -9" in caplog.text
+    assert steps == sorted(steps)
+    assert steps[-1] == 800, steps
     for name, result in found.items():
         assert result.losses == pytest.approx(whole[name].losses, rel=1e-4)
 
@@ -158,7 +198,7 @@ from loramix.train import SkillJob, train_skills
 from test_train import LORA, examples, settings
 jobs = [SkillJob(name, examples(20), (), LORA) for name in ("a", "b")]
 config = settings(max_steps={steps}, workers=2)
-train_skills(load_base({base!r}), jobs, config, {out!r}, save_seconds=0)
+train_skills(load_base({base!r}), jobs, config, {out!r})
 """
 
 
@@ -174,7 +214,8 @@ def test_workers_of_a_killed_process_end_and_the_next_run_goes_on(tmp_path: Path
     )
     process = subprocess.Popen([sys.executable, "-c", script])
     part = tmp_path / "out" / "part-2"
-    wait_until(lambda: list(part.glob("checkpoint-*/complete")))
+    wait_until(lambda: (part / "run.json").exists())
+    time.sleep(2)  # some steps, long before a checkpoint is due
     [worker] = workers_of(process.pid)
     process.kill()
     process.wait()

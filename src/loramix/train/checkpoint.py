@@ -3,6 +3,7 @@
     FOLDER/run.json            which run this is: base, data, settings
     FOLDER/checkpoint-N/       after step N, as the Trainer writes it, and `complete` written last
     FOLDER/done.json           the run has ended; its adapters stand beside it
+    FOLDER/shares.json         which process trains which skills, so that the next run shares alike
     FOLDER/part-K/             the same of each process, where several share the skills
 
 FOLDER may hold nothing else but the loss curves of an earlier run: runs clear away what is in
@@ -18,7 +19,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from loramix.errors import StorageError
 from loramix.storage import move, remove_tree, storage_errors, sync_tree, write_file
 
 RUN, DONE, COMPLETE = "run.json", "done.json", "complete"
+SHARES, PART = "shares.json", "part-{}"
 ADAPTERS = "adapters"
 CURVES = ("losses.json", "losses.png")
 _NAME = re.compile(r"checkpoint-(\d+)")
+_PART = re.compile(PART.format(r"\d+"))
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
@@ -62,9 +65,24 @@ def clear(folder: Path) -> None:
     with storage_errors("tidying up", folder):
         for entry in list(os.scandir(folder)):
             path = Path(entry.path)
-            ours = entry.name in (RUN, DONE, ADAPTERS) or _NAME.fullmatch(entry.name)
-            if ours or (path / RUN).is_file():
+            named = entry.name in (RUN, DONE, SHARES, ADAPTERS)
+            numbered = _NAME.fullmatch(entry.name) or _PART.fullmatch(entry.name)
+            if named or numbered or (path / RUN).is_file():
                 remove_tree(path)
+
+
+def shares_of(folder: Path) -> list[list[str]]:
+    """Which process trained which skills, as `share` wrote it; empty where nothing is known."""
+    return list(_read(folder / SHARES).get("shares", []))
+
+
+def share(folder: Path, shares: Sequence[Sequence[str]]) -> None:
+    """Says which process trains which skills; what was shared otherwise is cleared away."""
+    if shares_of(folder) != [list(names) for names in shares]:
+        if (folder / SHARES).exists():
+            clear(folder)
+            claim(folder)
+        write_json(folder / SHARES, {"shares": [list(names) for names in shares]})
 
 
 def open_run(folder: Path, key: str) -> Path | None:

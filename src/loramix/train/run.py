@@ -63,6 +63,9 @@ class Run:
         memory_limit: bytes that it may take.
         save_seconds: time between checkpoints.
 
+    Attributes:
+        progress, memory_limit: as given; until it begins they may be others.
+
     Raises:
         DataError: a job without examples that fit.
     """
@@ -82,7 +85,7 @@ class Run:
     ) -> None:
         self.base, self.jobs, self.config, self.folder = base, jobs, config, folder
         self._frozen = dict(frozen or {})
-        self._progress, self._limit, self._save_seconds = progress, memory_limit, save_seconds
+        self.progress, self.memory_limit, self._save_seconds = progress, memory_limit, save_seconds
         length = min(config.max_length or base.max_length, base.max_length)
         self._schedules: list[Schedule] = []
         self._dev: dict[str, Sequence[TokenRow]] = {}
@@ -111,7 +114,7 @@ class Run:
 
     def facts(self, stop: StopRequest, base_hash: str) -> dict[str, Any]:
         """Trains, or reads what this very run has made before; the past of each lesson."""
-        key = self._key(base_hash)
+        key = self.key(base_hash)
         facts = checkpoint.finished(self.folder, key)
         if facts is None:
             facts = self._train(stop, key)
@@ -128,7 +131,13 @@ class Run:
     def _place(self, job: SkillJob) -> Path:
         return self.folder / checkpoint.ADAPTERS / job.name
 
-    def _key(self, base_hash: str) -> str:
+    @property
+    def steps(self) -> int:
+        """Optimizer steps, if no skill stops early."""
+        return max(map(len, self._schedules))
+
+    def key(self, base_hash: str) -> str:
+        """sha256 of everything that decides what it computes."""
         data = hashlib.sha256()
         for rows in [*(s.rows for s in self._schedules), *self._dev.values()]:
             data.update(repr([(row.input_ids, row.labels, row.mix) for row in rows]).encode())
@@ -205,7 +214,7 @@ class Run:
                 seed=config.seed,
                 pad_id=base.pad_id,
                 stop=stop,
-                progress=self._progress,
+                progress=self.progress,
             )
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
             if stop.wanted:
@@ -224,6 +233,7 @@ class Run:
                     "seconds": trainer.elapsed,
                     "peak_rss_mb": peak_rss_mb(),
                     "files_rss_mb": files_rss_mb(),
+                    "process": os.getpid(),
                 }
                 for name, history in histories.items()
             }
@@ -256,7 +266,8 @@ class Run:
         need = measure(module, self.config.gradient_checkpointing)
         ways = [] if self.config.gradient_checkpointing else ["gradient_checkpointing: true"]
         ways += ["together: false"] if len(self.jobs) > 1 else []
-        room = room_of(module.device, self._limit)
+        ways += ["train.workers: 1"] if self.config.workers != 1 else []
+        room = room_of(module.device, self.memory_limit)
         peak = check_memory(need, self._schedules, room, pass_cost(module.device), more_ways=ways)
         log.info("training will need about %.0f MiB of %.0f free", peak / 2**20, room / 2**20)
 

@@ -21,7 +21,7 @@ from loramix.train.memory import room_of
 from loramix.train.run import Run
 from loramix.train.trainer import StopRequest
 from loramix.train.worker import Order
-from loramix.train.workers import PART, Workers, peak_of, share_out
+from loramix.train.workers import Workers, peak_of, share_out
 
 
 def train_skills(
@@ -78,58 +78,41 @@ def train_skills(
     _check_blends(jobs, blends, fixed, as_one)
     folder = Path(out_dir).absolute()
     before = weights_hash(base.model)
-    shares = share_out(base, jobs, config, alone=bool(blends or fixed) or not as_one)
+    alone = bool(blends or fixed) or not as_one
+    shares = share_out(base, jobs, config, alone, checkpoint.shares_of(folder))
     if not as_one:
         groups = [([job], job.config or config, folder / job.name) for job in jobs]
     elif len(shares) > 1:
-        groups = [(share, config, folder / PART.format(i)) for i, share in enumerate(shares, 1)]
+        parts = [folder / checkpoint.PART.format(i) for i in range(1, len(shares) + 1)]
+        groups = [(share, config, part) for share, part in zip(shares, parts, strict=True)]
     else:
         groups = [(list(jobs), config, folder)]
-    orders: list[Order] = []
-    threads = max(1, torch.get_num_threads() // len(shares))
-    if len(shares) > 1:
-        memory_limit = int(room_of(base.device, memory_limit) / len(shares))
-        assert base.path is not None
-        orders = [
-            Order(
-                base=base.path.absolute(),
-                dtype=base.dtype,
-                base_hash=before,
-                jobs=share,
-                config=config,
-                folder=place,
-                threads=threads,
-                memory_limit=memory_limit,
-                save_seconds=save_seconds,
-            )
-            for share, _, place in groups[1:]
-        ]
     results: dict[str, TrainResult] = {}
     pasts: list[dict[str, Any]] = []
     stop = StopRequest()
     checkpoint.claim(folder)
+    if as_one:
+        checkpoint.share(folder, [[job.name for job in share] for share in shares])
     again = f"run it again to go on from there: checkpoints are in {folder}"
     try:
         with stop.listening():
-            with Workers(orders, threads, stop, progress) as workers:
-                # all of them first, so that data that does not fit is said before it is trained
-                runs = [
-                    Run(
-                        base,
-                        *group,
-                        blends=blends,
-                        frozen=fixed,
-                        progress=workers.tell if orders else progress,
-                        memory_limit=memory_limit,
-                        save_seconds=save_seconds,
-                    )
-                    for group in groups
-                ]
-                here = len(runs) - len(orders)
-                pasts += [run.facts(stop, before) for run in runs[:here]]
-                workers.wait()
-            # what a worker has done is found, and what none has done is done now
-            pasts += [run.facts(stop, before) for run in runs[here:]]
+            # all of them first, so that data that does not fit is said before any is trained
+            runs = [
+                Run(
+                    base,
+                    *group,
+                    blends=blends,
+                    frozen=fixed,
+                    progress=progress,
+                    memory_limit=memory_limit,
+                    save_seconds=save_seconds,
+                )
+                for group in groups
+            ]
+            if len(shares) > 1:
+                pasts = _side_by_side(base, runs, before, stop, progress, save_seconds)
+            else:
+                pasts = [run.facts(stop, before) for run in runs]
     except KeyboardInterrupt:
         raise Interrupted("Stopped at once.", hint=again) from None
     if stop.wanted:
@@ -138,13 +121,56 @@ def train_skills(
         raise LoramixError("The base has changed in training, which it never may: a fault of ours.")
     for run, past in zip(runs, pasts, strict=True):
         results |= run.results(past, before)
-    if orders:
+    if len(shares) > 1:
         total = peak_of(pasts)
         results = {
             name: dataclasses.replace(result, peak_rss_mb=total) for name, result in results.items()
         }
     save_curves({name: Curve.of(past) for each in pasts for name, past in each.items()}, folder)
     return {job.name: results[job.name] for job in jobs}
+
+
+def _side_by_side(
+    base: Base,
+    runs: Sequence[Run],
+    base_hash: str,
+    stop: StopRequest,
+    progress: Progress | None,
+    save_seconds: float,
+) -> list[dict[str, Any]]:
+    """The pasts of runs of which a process each trains one, this process the first."""
+    assert base.path is not None
+    limit = runs[0].memory_limit
+    each = int(room_of(base.device, limit) / len(runs))
+    threads = max(1, torch.get_num_threads() // len(runs))
+    orders = {
+        share: Order(
+            base=base.path.absolute(),
+            dtype=base.dtype,
+            base_hash=base_hash,
+            key=run.key(base_hash),
+            jobs=run.jobs,
+            config=run.config,
+            folder=run.folder,
+            threads=threads,
+            memory_limit=each,
+            save_seconds=save_seconds,
+        )
+        for share, run in enumerate(runs)
+        if share and checkpoint.finished(run.folder, run.key(base_hash)) is None
+    }
+    workers = Workers(orders, [run.steps for run in runs], threads, stop, progress)
+    for share, run in enumerate(runs):
+        run.progress = workers.teller(share)
+    with workers:
+        runs[0].memory_limit = each
+        pasts = [runs[0].facts(stop, base_hash)]
+        workers.wait()
+        # what a worker has done is found, and what none has done is done now
+        for run in runs[1:]:
+            run.memory_limit = limit
+            pasts.append(run.facts(stop, base_hash))
+    return pasts
 
 
 def _check_jobs(jobs: Sequence[SkillJob], together: bool) -> None:

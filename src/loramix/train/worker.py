@@ -8,6 +8,7 @@ makes lies in the folder of its run, where the other process looks for it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -22,6 +23,7 @@ import torch
 
 from loramix.base import load_base, weights_hash
 from loramix.config import TrainConfig
+from loramix.errors import LoramixError
 from loramix.train.jobs import SkillJob, TrainProgress
 from loramix.train.run import Run
 from loramix.train.trainer import StopRequest
@@ -35,6 +37,7 @@ class Order:
         base: the folder of the base.
         dtype: of its weights, as `load_base` takes it.
         base_hash: of these weights in the memory of the process that orders.
+        key: of the run, as that process knows it.
         jobs: the skills of the worker's run.
         config: how they are trained.
         folder: of the run.
@@ -46,6 +49,7 @@ class Order:
     base: Path
     dtype: torch.dtype
     base_hash: str
+    key: str
     jobs: Sequence[SkillJob]
     config: TrainConfig
     folder: Path
@@ -55,7 +59,7 @@ class Order:
 
 
 def main() -> None:
-    """Trains what the order says; exit code 3 where the base on the disk is another by now."""
+    """Trains what the order says; exit code 3 where the base in its folder is another by now."""
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # whatever prints meanwhile is no message
     order: Order = pickle.load(sys.stdin.buffer)
@@ -63,13 +67,12 @@ def main() -> None:
     threading.Thread(target=_watch, args=(stop,), daemon=True).start()
     torch.set_num_threads(order.threads)
     base = load_base(str(order.base), device="cpu", dtype=order.dtype)
-    if weights_hash(base.model) != order.base_hash:
-        sys.exit(3)
 
     def tell(progress: TrainProgress) -> None:
-        messages.write(json.dumps(dataclasses.asdict(progress)) + "\n")
+        with contextlib.suppress(OSError):  # nobody listens any more; the checkpoint matters
+            messages.write(json.dumps(dataclasses.asdict(progress)) + "\n")
 
-    Run(
+    run = Run(
         base,
         order.jobs,
         order.config,
@@ -77,7 +80,15 @@ def main() -> None:
         progress=tell,
         memory_limit=order.memory_limit,
         save_seconds=order.save_seconds,
-    ).facts(stop, order.base_hash)
+    )
+    if weights_hash(base.model) != order.base_hash or run.key(order.base_hash) != order.key:
+        sys.stderr.write("the base in its folder is not the one that is trained on\n")
+        sys.exit(3)
+    try:
+        run.facts(stop, order.base_hash)
+    except LoramixError as error:
+        sys.stderr.write(f"{error.what}\n")
+        sys.exit(error.exit_code)
 
 
 def _watch(stop: StopRequest) -> None:

@@ -33,7 +33,6 @@ from loramix.train.memory import free_bytes
 from loramix.train.trainer import StopRequest
 from loramix.train.worker import Order
 
-PART = "part-{}"
 LOG = "worker.log"
 
 _SMALL = 64_000_000
@@ -52,7 +51,11 @@ log = logging.getLogger(__name__)
 
 
 def share_out(
-    base: Base, jobs: Sequence[SkillJob], config: TrainConfig, alone: bool
+    base: Base,
+    jobs: Sequence[SkillJob],
+    config: TrainConfig,
+    alone: bool,
+    before: Sequence[Sequence[str]] = (),
 ) -> list[list[SkillJob]]:
     """Which process trains which skills: shares of about equal work, the largest first.
 
@@ -61,20 +64,25 @@ def share_out(
         jobs: the skills of one run.
         config: `workers` says how many processes, or leaves it to the machine.
         alone: whether one process must train them all, since they learn blends or one by one.
+        before: the names that the shares of a run had that may go on; `auto` shares alike.
 
     Raises:
         UsageError: several processes were asked for where there can be one only.
     """
-    cpu = base.device.type == "cpu"
-    possible = cpu and base.path is not None and not alone
+    whole = base.path is not None and bool(sys.executable) and not getattr(sys, "frozen", False)
+    possible = base.device.type == "cpu" and whole and not alone
     costs = [_cost(job, config) for job in jobs]
     if config.workers == "auto":
+        named = {job.name: job for job in jobs}
+        if possible and sorted(name for names in before for name in names) == sorted(named):
+            return [[named[name] for name in names] for names in before]
         small = sum(p.numel() for p in base.model.parameters()) <= _SMALL
         worth = possible and small and sum(tokens for _, tokens in costs) >= _LONG
-        count = min(torch.get_num_threads(), free_bytes(base.device) // _ROOM) if worth else 1
+        most = min(torch.get_num_threads(), free_bytes(base.device) // _ROOM)
+        count = max(1, most) if worth and _pickles(jobs) else 1
     else:
         count = config.workers
-        if count > 1 and not possible:
+        if count > 1 and not (possible and _pickles(jobs)):
             raise UsageError(
                 "Several processes cannot train this.",
                 given=f"workers: {count}",
@@ -82,12 +90,23 @@ def share_out(
                 "base that lies in a folder",
                 hint="set train.workers to 1 or auto",
             )
+    if count == 1:
+        return [list(jobs)]
     shares: list[tuple[float, list[SkillJob]]] = [(0.0, []) for _ in range(min(count, len(jobs)))]
     for (cost, _), job in sorted(zip(costs, jobs, strict=True), key=lambda pair: -pair[0][0]):
         least = min(range(len(shares)), key=lambda i: shares[i][0])
         total, some = shares[least]
         shares[least] = (total + cost, [*some, job])
     return [some for _, some in sorted(shares, key=lambda share: -share[0])]
+
+
+def _pickles(jobs: Sequence[SkillJob]) -> bool:
+    """Whether the jobs can be sent to another process."""
+    try:
+        pickle.dumps(jobs)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
 
 
 def _cost(job: SkillJob, config: TrainConfig) -> tuple[float, float]:
@@ -108,7 +127,9 @@ class Workers:
     where all of them are. While it is in force torch uses this process's share of the threads.
 
     Args:
-        orders: one for each process.
+        orders: place of a share → what its process is to do; the first is trained here, and those
+            that are missing are done.
+        steps: of each share, that of this process first.
         threads: that torch may use here meanwhile.
         stop: whether the user wants to stop.
         progress: is told where all of them are, in the thread of the caller.
@@ -116,35 +137,41 @@ class Workers:
 
     def __init__(
         self,
-        orders: Sequence[Order],
+        orders: Mapping[int, Order],
+        steps: Sequence[int],
         threads: int,
         stop: StopRequest,
         progress: Progress | None,
     ) -> None:
         self._orders, self._threads = orders, threads
         self._stop, self._progress = stop, progress
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._readers: list[threading.Thread] = []
-        self._at: dict[int, TrainProgress] = {}  # by place in `orders`; -1 is this process
+        self._told: set[int] = set()  # the failed ones of which the user knows
+        # where each share is, as it last said
+        self._at = [
+            TrainProgress((), count if share and share not in orders else 0, count, {}, {}, 0, 0.0)
+            for share, count in enumerate(steps)
+        ]
 
     def __enter__(self) -> Workers:
         self._before = torch.get_num_threads()
-        if self._orders:
-            torch.set_num_threads(self._threads)
         try:
-            for place, order in enumerate(self._orders):
-                self._start(place, order)
+            for share, order in self._orders.items():
+                self._start(share, order)
         except BaseException:
             self._end(at_once=True)
             raise
+        if self._orders:
+            torch.set_num_threads(self._threads)
         return self
 
-    def _start(self, place: int, order: Order) -> None:
+    def _start(self, share: int, order: Order) -> None:
         with storage_errors("making the folder of the run", order.folder):
             order.folder.mkdir(parents=True, exist_ok=True)
             errors = open(order.folder / LOG, "wb")  # noqa: SIM115 (the process keeps it)
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(path for path in map(os.path.abspath, sys.path) if path),
+            "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
             "OMP_NUM_THREADS": str(order.threads),
         }
         with errors:
@@ -157,32 +184,50 @@ class Workers:
                 cwd=order.folder,  # Python looks for modules where it starts: none lie there
                 start_new_session=True,  # Ctrl-C is for this process, which then tells it
             )
-        self._running.append(process)
-        reader = threading.Thread(target=self._read, args=(place, process), daemon=True)
+        self._running[share] = process
+        reader = threading.Thread(target=self._talk, args=(share, process, order), daemon=True)
         reader.start()
         self._readers.append(reader)
+
+    def _talk(self, share: int, process: subprocess.Popen[bytes], order: Order) -> None:
         assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has failed at once; its share is ours then
+        assert process.stdout is not None
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # it has ended, or is to end, before it began
             pickle.dump(order, process.stdin)
             process.stdin.flush()
-
-    def _read(self, place: int, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
         for line in process.stdout:
-            self._at[place] = TrainProgress(**json.loads(line))
+            self._at[share] = TrainProgress(**json.loads(line))
 
-    def tell(self, progress: TrainProgress) -> None:
-        """Takes where this process is, and says where all are."""
-        self._at[-1] = progress
-        self._report()
+    def teller(self, share: int) -> Progress:
+        """What takes where a share that is trained here is, and says where all are."""
+
+        def tell(progress: TrainProgress) -> None:
+            self._at[share] = progress
+            self._report()
+
+        return tell
 
     def _report(self) -> None:
-        if self._progress is not None and self._at:
+        for share, process in self._running.items():
+            if process.poll() and share not in self._told and not self._stop.wanted:
+                self._told.add(share)
+                order = self._orders[share]
+                said = (order.folder / LOG).read_text("utf-8", "replace").strip().splitlines()
+                log.warning(
+                    "The process that trains %s has failed (exit code %s: %s); this one will "
+                    "train them in the end.",
+                    ", ".join(job.name for job in order.jobs),
+                    process.returncode,
+                    said[-1] if said else "it said nothing",
+                )
+        if self._progress is not None:
             self._progress(self.at())
 
     def at(self) -> TrainProgress:
-        """Where all processes are that have said so."""
-        at = [self._at[place] for place in sorted(self._at.copy())]
+        """Where all processes are."""
+        at = list(self._at)
         return TrainProgress(
             skills=tuple(name for each in at for name in each.skills),
             step=sum(each.step for each in at),
@@ -190,7 +235,7 @@ class Workers:
             losses={name: loss for each in at for name, loss in each.losses.items()},
             dev_losses={name: loss for each in at for name, loss in each.dev_losses.items()},
             tokens=sum(each.tokens for each in at),
-            seconds=max((each.seconds for each in at), default=0.0),
+            seconds=max(each.seconds for each in at),
         )
 
     def wait(self) -> None:
@@ -199,18 +244,12 @@ class Workers:
         Raises:
             Interrupted: the user wants to stop.
         """
-        while any(p.poll() is None for p in self._running):
+        while any(p.poll() is None for p in self._running.values()):
             if self._stop.wanted:
                 raise Interrupted("Stopped.")
             time.sleep(0.2)
             self._report()
-        for process, order in zip(self._running, self._orders, strict=True):
-            if process.poll():
-                log.warning(
-                    "a worker has failed (exit code %s, %s); its skills are trained here",
-                    process.returncode,
-                    order.folder / LOG,
-                )
+        torch.set_num_threads(self._before)
 
     def __exit__(
         self,
@@ -221,26 +260,29 @@ class Workers:
         self._end(at_once=kind is not None and issubclass(kind, KeyboardInterrupt))
         if self._orders and isinstance(error, Interrupted):
             at = self.at()
+            folder = next(iter(self._orders.values())).folder.parent
             raise Interrupted(
                 f"Stopped after step {at.step} of {at.total}.",
-                hint="run it again to go on from there: checkpoints are in "
-                f"{self._orders[0].folder.parent}",
+                hint=f"run it again to go on from there: checkpoints are in {folder}",
             ) from None
 
     def _end(self, at_once: bool) -> None:
         torch.set_num_threads(self._before)
-        deadline = time.monotonic() + _PATIENCE
-        for process in self._running:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()  # type: ignore[union-attr]
-        for process in self._running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0 if at_once else max(0.0, deadline - time.monotonic()))
-            process.kill()
-            process.wait()
+        deadline = time.monotonic() + (0.0 if at_once else _PATIENCE)
+        try:
+            for process in self._running.values():
+                with contextlib.suppress(OSError, ValueError):
+                    process.stdin.close()  # type: ignore[union-attr]
+            for process in self._running.values():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, deadline - time.monotonic()))
+        finally:  # also where a second Ctrl-C comes while they are waited for
+            for process in self._running.values():
+                process.kill()
+                process.wait()
         for reader in self._readers:
             reader.join()
-        for process in self._running:
+        for process in self._running.values():
             process.stdout.close()  # type: ignore[union-attr]
 
 
@@ -248,8 +290,11 @@ def peak_of(pasts: Sequence[Mapping[str, Any]]) -> float:
     """The most memory of the processes of a run, added up, MiB; what files they share counts once.
 
     Args:
-        pasts: of the run of each process, by skill.
+        pasts: of the run of each share, by skill.
     """
     each = [next(iter(past.values())) for past in pasts]
-    files = [float(past["files_rss_mb"]) for past in each]
-    return sum(float(past["peak_rss_mb"]) for past in each) - sum(files) + max(files)
+    peaks: dict[int, float] = {}  # one process may have trained several shares
+    for past in each:
+        peaks[past["process"]] = max(past["peak_rss_mb"], peaks.get(past["process"], 0.0))
+    files = {past["process"]: float(past["files_rss_mb"]) for past in each}
+    return sum(peaks.values()) - sum(files.values()) + max(files.values())
