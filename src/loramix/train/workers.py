@@ -78,8 +78,9 @@ def share_out(
             return [[named[name] for name in names] for names in before]
         small = sum(p.numel() for p in base.model.parameters()) <= _SMALL
         worth = possible and small and sum(tokens for _, tokens in costs) >= _LONG
-        most = min(torch.get_num_threads(), free_bytes(base.device) // _ROOM)
-        count = max(1, most) if worth and _pickles(jobs) else 1
+        count = 1
+        if worth and _pickles(jobs):
+            count = max(1, min(torch.get_num_threads(), free_bytes(base.device) // _ROOM))
     else:
         count = config.workers
         if count > 1 and not (possible and _pickles(jobs)):
