@@ -110,6 +110,14 @@ def open_run(folder: Path, key: str) -> Path | None:
     return whole[-1] if whole else None
 
 
+def reached(folder: Path, key: str) -> int:
+    """The step of the newest whole checkpoint that a run of this key goes on from; else 0."""
+    if _read(folder / RUN).get("key") != key:
+        return 0
+    whole = [path for path in _checkpoints(folder) if (path / COMPLETE).is_file()]
+    return int(whole[-1].name.partition("-")[2]) if whole else 0
+
+
 def finished(folder: Path, key: str) -> dict[str, Any] | None:
     """What `finish` wrote, if this very run has ended before."""
     if _read(folder / RUN).get("key") != key:

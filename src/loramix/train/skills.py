@@ -159,7 +159,16 @@ def _side_by_side(
         for share, run in enumerate(runs)
         if share and checkpoint.finished(run.folder, run.key(base_hash)) is None
     }
-    workers = Workers(orders, [run.steps for run in runs], threads, stop, progress)
+    begun = [
+        (
+            run.steps
+            if share and share not in orders
+            else checkpoint.reached(run.folder, run.key(base_hash)),
+            run.steps,
+        )
+        for share, run in enumerate(runs)
+    ]
+    workers = Workers(orders, begun, threads, stop, progress)
     for share, run in enumerate(runs):
         run.progress = workers.teller(share)
     with workers:

@@ -130,7 +130,8 @@ class Workers:
     Args:
         orders: place of a share → what its process is to do; the first is trained here, and those
             that are missing are done.
-        steps: of each share, that of this process first.
+        begun: of each share how many steps are done, and how many there are; that of this process
+            first.
         threads: that torch may use here meanwhile.
         stop: whether the user wants to stop.
         progress: is told where all of them are, in the thread of the caller.
@@ -139,7 +140,7 @@ class Workers:
     def __init__(
         self,
         orders: Mapping[int, Order],
-        steps: Sequence[int],
+        begun: Sequence[tuple[int, int]],
         threads: int,
         stop: StopRequest,
         progress: Progress | None,
@@ -150,10 +151,7 @@ class Workers:
         self._readers: list[threading.Thread] = []
         self._told: set[int] = set()  # the failed ones of which the user knows
         # where each share is, as it last said
-        self._at = [
-            TrainProgress((), count if share and share not in orders else 0, count, {}, {}, 0, 0.0)
-            for share, count in enumerate(steps)
-        ]
+        self._at = [TrainProgress((), done, total, {}, {}, 0, 0.0) for done, total in begun]
 
     def __enter__(self) -> Workers:
         self._before = torch.get_num_threads()
