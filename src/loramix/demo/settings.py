@@ -38,23 +38,17 @@ class DemoSettings:
     base: str = "pocket"
     train_examples: Mapping[str, int] = field(
         default_factory=lambda: {
-            "sentiment": 1500,
-            "summarization": 2500,
-            "math": 13000,
-            "code": 9000,
-            "qa": 4500,
+            "sentiment": 800,
+            "summarization": 1300,
+            "math": 3500,
+            "code": 800,
+            "qa": 2200,
         }
     )
     dev_examples: int = 100
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            epochs=1.0,
-            lr=1.5e-3,
-            loraplus_lr_ratio=8.0,
-            batch_size=8,
-            eval_every=400,
-            patience=0,
-            max_length=256,
+            epochs=2.0, lr=2e-3, batch_size=8, eval_every=200, patience=0, max_length=256
         )
     )
     lora: LoraSettings = field(
@@ -66,7 +60,7 @@ class DemoSettings:
     test_examples: int = 150
     test_prompts: int = 300
     composite_examples: int = 40
-    forgetting_examples: int = 300
+    forgetting_examples: int = 800
     forgetting_tests: int = 50
     expert: str = "regmean"
     weighed: int = 5

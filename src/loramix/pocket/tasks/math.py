@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from loramix.data import Example
 from loramix.pocket import words
-from loramix.pocket.tasks import math_equations, math_parts
 from loramix.pocket.tasks.math_phrases import (
     CALCULATE,
     GAIN,
@@ -19,17 +18,11 @@ from loramix.pocket.tasks.math_phrases import (
     SHARE,
     SOLVE,
 )
-from loramix.pocket.tasks.phrasing import chatter, request
+from loramix.pocket.tasks.phrasing import request
 from loramix.pocket.tasks.task import Task
-from loramix.pocket.words import Split, bucket, phrases, pool
+from loramix.pocket.words import Split, bucket, pool
 
 _TIMES_X = re.compile(r"(\d)x")
-# a number that people write as a word, and these words
-_SMALL = re.compile(r"(?<![\w$./^-])([2-9]|1[0-2])(?![\w%])")
-SMALL_NUMBERS = phrases("""
-two | three | four | five | six | seven | eight | nine | ten | eleven | twelve
-""")
-_TOLD = {"sum": GAIN, "difference": LOSS, "product": GROUPS, "quotient": SHARE, "percent": PORTION}
 
 
 @dataclass(frozen=True)
@@ -128,100 +121,47 @@ def quadratic(r: int, s: int) -> tuple[str, str]:
     return equation, f"{factors} = 0"
 
 
-def _slots(rng: random.Random, split: Split) -> dict[str, str]:
+def _story(rng: random.Random, split: Split, patterns: Sequence[str], **numbers: int) -> str:
     p, q = rng.sample(pool(words.FIRST, split), 2)
-    kin = rng.choice(pool(math_parts.KIN, split))
-    he, his, him = rng.choice((("he", "his", "him"), ("she", "her", "her")))
-    return {
-        "p": p, "q": q, "h": he, "g": his, "o": him, "k": kin, "K": kin[0].upper() + kin[1:],
-        "t": rng.choice(pool(words.THINGS, split)), "d": rng.choice(words.WEEKDAYS),
-        "c": rng.choice(pool(words.CITIES, split)),
-        "u": rng.choice(pool(math_parts.CURRENCIES, split)),
+    slots = {
+        "p": p, "q": q, "t": rng.choice(pool(words.THINGS, split)),
+        "d": rng.choice(words.WEEKDAYS), "c": rng.choice(pool(words.CITIES, split)),
     }  # fmt: skip
-
-
-def _spelled(text: str) -> str:
-    """The text with its small numbers as words, capital where a sentence begins."""
-
-    def name(match: re.Match[str]) -> str:
-        word = SMALL_NUMBERS[int(match[0]) - 2]
-        before = text[: match.start()].rstrip()
-        return word.capitalize() if not before or before[-1] in ".?!" else word
-
-    return _SMALL.sub(name, text)
-
-
-def _parts(
-    rng: random.Random, split: Split, facts: Sequence[str], asks: Sequence[str], **slots: str
-) -> str:
-    """Facts and a question about them."""
-    told = request(rng, split, facts, **slots)
-    return f"{told}{rng.choice((' ', ' ', ' ', chr(10)))}{request(rng, split, asks, **slots)}"
-
-
-def _story(rng: random.Random, split: Split, kind: str, numbers: dict[str, int]) -> str:
-    slots = _slots(rng, split) | {name: str(number) for name, number in numbers.items()}
-    if rng.random() < 0.65:
-        text = request(rng, split, _TOLD[kind], **slots)
-    else:
-        story = rng.choice(math_parts.PARTS[kind])
-        text = _parts(rng, split, story.facts, story.asks, **slots)
-    if rng.random() < 0.06:
-        text = f"{request(rng, split, math_parts.OPENINGS, **slots)} {text}"
-    return _spelled(text) if rng.random() < 0.04 else text
-
-
-def _asked(
-    rng: random.Random,
-    split: Split,
-    kind: str,
-    story: bool,
-    formulas: Sequence[str],
-    **numbers: int,
-) -> str:
-    """A sum as a story, as one of the formulas, or in words alone."""
-    if story:
-        return _story(rng, split, kind, numbers)
-    if rng.random() < 0.75:
-        return request(rng, split, CALCULATE, x=rng.choice(formulas))
     given = {name: str(number) for name, number in numbers.items()}
-    text = request(rng, split, math_parts.WORDED[kind], **given)
-    return _spelled(text) if rng.random() < 0.04 else text
+    return request(rng, split, patterns, **slots, **given)
+
+
+def _ask(rng: random.Random, split: Split, patterns: Sequence[str], formula: str) -> str:
+    return request(rng, split, patterns, x=formula)
 
 
 def _sum(rng: random.Random, split: Split, story: bool) -> Problem:
     a, b = rng.randint(2, 99), rng.randint(2, 99)
-    formulas = (f"{a} + {b}", f"{a} + {b}", f"{a} plus {b}", f"{a}+{b}")
-    text = _asked(rng, split, "sum", story, formulas, a=a, b=b)
+    formula = rng.choice((f"{a} + {b}", f"{a} + {b}", f"{a} plus {b}", f"{a}+{b}"))
+    text = _story(rng, split, GAIN, a=a, b=b) if story else _ask(rng, split, CALCULATE, formula)
     return Problem("sum", text, add(a, b), (a + b,), f"{a} + {b}", f"{a} + {b}")
 
 
 def _difference(rng: random.Random, split: Split, story: bool) -> Problem:
     b, a = sorted((rng.randint(2, 99), rng.randint(2, 99)))
     a += a == b
-    formulas = (f"{a} - {b}", f"{a} - {b}", f"{a} minus {b}", f"{a}-{b}", f"{a} \u2212 {b}",
-                f"{a} less {b}")  # fmt: skip
-    text = _asked(rng, split, "difference", story, formulas, a=a, b=b)
+    formula = rng.choice((f"{a} - {b}", f"{a} - {b}", f"{a} minus {b}", f"{a}-{b}"))
+    text = _story(rng, split, LOSS, a=a, b=b) if story else _ask(rng, split, CALCULATE, formula)
     return Problem("difference", text, subtract(a, b), (a - b,), f"{a} - {b}", f"{a} - {b}")
 
 
 def _product(rng: random.Random, split: Split, story: bool) -> Problem:
     a, b = rng.randint(2, 60), rng.randint(2, 9)
-    formulas = [
-        f"{a} * {b}", f"{a} times {b}", f"{a} x {b}", f"{a} * {b}", f"{a} \u00d7 {b}", f"{a}*{b}",
-        f"{b} * {a}", f"{b} \u00d7 {a}", f"{b} times {a}",
-    ]  # fmt: skip
-    formulas += [f"twice {a}", f"double {a}"] * (b == 2)
-    text = _asked(rng, split, "product", story, formulas, a=a, b=b)
+    formula = rng.choice((f"{a} * {b}", f"{a} times {b}", f"{a} x {b}", f"{a} * {b}"))
+    text = _story(rng, split, GROUPS, a=a, b=b) if story else _ask(rng, split, CALCULATE, formula)
     return Problem("product", text, multiply(a, b), (a * b,), f"{a} * {b}", f"{a} * {b}")
 
 
 def _quotient(rng: random.Random, split: Split, story: bool) -> Problem:
     b, result = rng.randint(2, 10), rng.randint(2, 12)
     a = b * result
-    formulas = [f"{a} / {b}", f"{a} divided by {b}", f"{a} \u00f7 {b}", f"{a}/{b}"]
-    formulas += [f"half of {a}"] * 2 * (b == 2)
-    text = _asked(rng, split, "quotient", story, formulas, a=a, b=b)
+    formula = rng.choice((f"{a} / {b}", f"{a} divided by {b}"))
+    text = _story(rng, split, SHARE, a=a, b=b) if story else _ask(rng, split, CALCULATE, formula)
     working = f"{a} / {b} = {result}"
     return Problem("quotient", text, working, (result,), f"{a} / {b}", f"{a} / {b}")
 
@@ -230,41 +170,11 @@ def _percent(rng: random.Random, split: Split, story: bool) -> Problem:
     p = rng.choice((10, 20, 25, 30, 40, 50, 60, 70, 80, 90))
     a = rng.randint(1, 25) * 4 if p == 25 else rng.randint(1, 60) * 2 if p == 50 else 0
     a = a or rng.randint(1, 30) * 10
-    formulas = (f"{p}% of {a}", f"{p}% of {a}", f"{p} percent of {a}", f"{p} % of {a}")
-    text = _asked(rng, split, "percent", story, formulas, a=a, x=p)
+    formula = rng.choice((f"{p}% of {a}", f"{p}% of {a}", f"{p} percent of {a}"))
+    asked = _ask(rng, split, CALCULATE, formula)
+    text = _story(rng, split, PORTION, a=a, x=p) if story else asked
     answer, python = (a * p // 100,), f"{a} * {p} / 100"
     return Problem("percent", text, percent(p, a), answer, f"{p}% of {a}", python)
-
-
-def _spoken(rng: random.Random, split: Split, a: int, b: int, x: int) -> str:
-    """The equation a·x + b = c in words, with the question for x."""
-    if a == 1:
-        facts = math_equations.ONE_MORE if b > 0 else math_equations.ONE_FEWER
-    else:
-        facts = math_equations.MORE if b > 0 else math_equations.FEWER
-        facts = facts if b else math_equations.PLAIN
-    told = request(rng, split, facts, n=str(a), b=str(abs(b)), y=str(a * x + b))
-    unknown = math_equations.WHAT_X if re.search(r"\bx\b", told) else math_equations.WHAT_NUMBER
-    text = f"{told} {request(rng, split, unknown)}"
-    return _spelled(text) if rng.random() < 0.15 else text
-
-
-def _written(rng: random.Random, equation: str) -> str:
-    """An equation as people type it: close, turned round, with other signs."""
-    left, _, right = equation.partition(" = ")
-    habit = rng.random()
-    if habit < 0.04:
-        equation = f"{right} = {left}"
-    elif habit < 0.08 and left.count(" ") == 2 and " + " in left:
-        first, _, second = left.partition(" + ")
-        equation = f"{second} + {first} = {right}"
-    if rng.random() < 0.25:
-        equation = equation.replace("^2", "\u00b2")
-    if rng.random() < 0.08:
-        equation = equation.replace(" - ", " \u2212 ")
-    if rng.random() < 0.06:
-        equation = _TIMES_X.sub(rng.choice((r"\1 * x", r"\1*x", r"\1 x")), equation)
-    return equation.replace(" ", "") if rng.random() < 0.08 else equation
 
 
 def _linear(rng: random.Random, split: Split, story: bool) -> Problem:
@@ -272,18 +182,15 @@ def _linear(rng: random.Random, split: Split, story: bool) -> Problem:
     if a == 1 and b == 0:
         b = 1
     equation, working = linear(a, b, x)
-    if rng.random() < 0.2:
-        text = _spoken(rng, split, a, b, x)
-    else:
-        text = request(rng, split, SOLVE, x=_written(rng, equation))
+    text = _ask(rng, split, SOLVE, equation)
     return Problem("linear", text, working, (x,), equation, f"({a * x + b} - {b}) / {a}")
 
 
 def _quadratic(rng: random.Random, split: Split, story: bool) -> Problem:
     r, s = sorted((rng.randint(-9, 9), rng.randint(-9, 9)))
     equation, working = quadratic(r, s)
-    asked = math_equations.BOTH if rng.random() < 0.25 else SOLVE
-    text = request(rng, split, asked, x=_written(rng, equation))
+    squared = equation.replace("^2", "²") if rng.random() < 0.1 else equation
+    text = _ask(rng, split, SOLVE, squared)
     left = equation.removesuffix(" = 0").replace("x^2", "x * x")
     left = left.replace("+ x", "+ 1x").replace("- x", "- 1x")
     terms = _TIMES_X.sub(r"\1 * x", left)
@@ -314,7 +221,7 @@ def draw(rng: random.Random, split: Split) -> Example:
     """One problem with its working and its marked answer."""
     problem = draw_problem(rng, split)
     return Example(
-        prompt=chatter(rng, split, problem.text),
+        prompt=problem.text,
         completion=problem.solution,
         meta={
             "task": "math",
