@@ -80,6 +80,8 @@ def train_skills(
     before = weights_hash(base.model)
     alone = bool(blends or fixed) or not as_one
     shares = share_out(base, jobs, config, alone, checkpoint.shares_of(folder))
+    if len(shares) == 1:  # what a run says of too little memory fits one process then
+        config = config.model_copy(update={"workers": 1})
     if not as_one:
         groups = [([job], job.config or config, folder / job.name) for job in jobs]
     elif len(shares) > 1:

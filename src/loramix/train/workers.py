@@ -191,9 +191,8 @@ class Workers:
     def _talk(self, share: int, process: subprocess.Popen[bytes], order: Order) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # it has ended, or is to end, before it began
+        # where it has ended, or is to end, before it began
+        with contextlib.suppress(OSError, ValueError):
             pickle.dump(order, process.stdin)
             process.stdin.flush()
         for line in process.stdout:
