@@ -343,20 +343,28 @@ def test_the_command_loads_nothing_that_it_does_not_need(folder: Path) -> None:
     assert not loaded & {"scipy", "sklearn", "peft", "datasets", "pandas", "matplotlib"}
 
 
+@pytest.mark.slow  # it measures time, so it has the machine to itself
 @pytest.mark.skipif(
     not (pocket_path() / "config.json").exists(), reason="the pocket base is not built"
 )
 def test_a_fresh_process_answers_within_six_seconds() -> None:
-    """The quickest of three: a busy machine only ever adds to the time that it takes."""
-    call = [sys.executable, "-m", "loramix", "generate", "What is 15% of 240?", "--json"]
-    took = []
-    while len(took) < 3 and min(took, default=math.inf) > 6:
+    """The quickest of five: a busy machine only ever adds to the time that it takes."""
+
+    def seconds(*call: str) -> float:
         start = time.perf_counter()
-        done = subprocess.run(call, capture_output=True, text=True)
-        took.append(time.perf_counter() - start)
+        done = subprocess.run([sys.executable, *call], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["mix"] == {"math": 1.0}
-    load = os.getloadavg()[0]
-    if min(took) > 6 and load > 2.5:  # more than two busy processors, of which the suite is one
-        pytest.skip(f"{took} s beside other work (load {load:.1f}), which says nothing")
+        answers.append(done.stdout)
+        return time.perf_counter() - start
+
+    answers: list[str] = []
+    took: list[float] = []
+    while len(took) < 5 and min(took, default=math.inf) > 6:
+        took.append(seconds("-m", "loramix", "generate", "What is 15% of 240?", "--json"))
+        assert json.loads(answers[-1])["mix"] == {"math": 1.0}
+    if min(took) > 6:
+        libraries = "import torch; from transformers import LlamaForCausalLM"
+        bare = min(seconds("-c", libraries) for _ in range(3))
+        if bare > 6:
+            pytest.skip(f"{took} s where to import torch and transformers alone takes {bare:.1f} s")
     assert min(took) <= 6, took

@@ -1,9 +1,9 @@
-"""Load transformers for a command that only writes text: up to a second less of imports.
+"""Load transformers for a command that only writes text: up to two seconds less.
 
 Importing any model of transformers also imports SciPy, for losses of object detection, and
-lets the garbage collector look through some 3,000 modules again and again. Neither matters to a
-process that answers a prompt and ends; a library that others import must not do this to them,
-so only the commands do.
+lets the garbage collector look through some 3,000 modules again and again, the last time when
+the process ends. Neither matters to a process that answers a prompt and ends; a library that
+others import must not do this to them, so only the commands do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def lean_imports() -> Iterator[None]:
-    """Inside, transformers is imported without SciPy and without garbage collection."""
+    """Inside, transformers is imported without SciPy and without garbage collection.
+
+    What has been made by the end is kept out of later collections.
+    """
     collecting = gc.isenabled()
     gc.disable()
     import transformers.utils
@@ -28,5 +31,6 @@ def lean_imports() -> Iterator[None]:
         yield
     finally:
         utils.is_scipy_available = asked
+        gc.freeze()
         if collecting:
             gc.enable()
