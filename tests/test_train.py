@@ -193,6 +193,20 @@ def test_b_moves_with_its_own_share_of_the_learning_rate(tmp_path: Path) -> None
         assert float((one.B - first.B).abs().max()) > 0.005  # AdamW's first step is the rate
 
 
+def test_noise_on_the_embeddings_is_for_training_alone(tmp_path: Path) -> None:
+    base = make_base()
+    job = SkillJob("skill", examples(8), examples(4), LORA)
+    found = {}
+    for alpha in (0, 15):
+        config = settings(max_steps=1, lr=1e-9, neftune_noise_alpha=alpha)
+        found[alpha] = train_skills(base, [job], config, tmp_path / str(alpha))["skill"]
+    assert found[15].losses != pytest.approx(found[0].losses, rel=1e-4)
+    [(_, quiet)], [(_, noisy)] = found[0].dev_losses, found[15].dev_losses
+    assert noisy == pytest.approx(quiet, rel=1e-5)
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(base.model(ids).logits, make_base().model(ids).logits)
+
+
 def test_the_base_is_the_same_bit_for_bit_after_training(tmp_path: Path) -> None:
     base = make_base()
     before, ids = weights_hash(base.model), torch.tensor([[5, 6, 7]])
@@ -278,7 +292,7 @@ class Stopper:
 def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     lora = LoraSettings(r=4, dropout=0.1)
     some = [SkillJob("a", examples(20), examples(4), lora), SkillJob("b", examples(9), (), lora)]
-    config = settings(max_steps=9)
+    config = settings(max_steps=9, neftune_noise_alpha=5)
     whole = train_skills(make_base(), some, config, tmp_path / "whole")
     with pytest.raises(Interrupted):
         train_skills(

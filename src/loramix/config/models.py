@@ -185,6 +185,10 @@ class TrainConfig(_Part):
     loraplus_lr_ratio: Float = Field(
         default=1.0, gt=0, description="times `lr` is the rate of B, A's is `lr` (LoRA+)"
     )
+    neftune_noise_alpha: Float = Field(
+        default=0.0, ge=0, description="noise on the embeddings while training (NEFTune), 5 to 15; "
+        "helps with requests in words that no row holds",
+    )  # fmt: skip
     batch_size: Int = Field(default=16, ge=1, description="rows of one forward pass")
     grad_accum: Int = Field(default=1, ge=1, description="forward passes of one step")
     max_length: Int | None = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ class TrainModule(nn.Module):
         checkpointing: compute layers again in the backward pass instead of keeping them.
         longest: tokens of the longest row.
         pad_id: any token; only to try out what the base can do.
+        noise_alpha: uniform noise of ±alpha / √(T·D) on the embeddings of a batch of T tokens in D
+            dimensions, in training only (NEFTune, Jain et al. 2023, arXiv 2310.05914, algorithm 1).
 
     Attributes:
         slices: the head takes picked positions only, so that no logits are computed for the
@@ -41,7 +44,14 @@ class TrainModule(nn.Module):
     """
 
     def __init__(
-        self, mixed: MixedModel, *, bf16: bool, checkpointing: bool, longest: int, pad_id: int
+        self,
+        mixed: MixedModel,
+        *,
+        bf16: bool,
+        checkpointing: bool,
+        longest: int,
+        pad_id: int,
+        noise_alpha: float = 0.0,
     ) -> None:
         super().__init__()
         self.mixed = mixed
@@ -56,6 +66,8 @@ class TrainModule(nn.Module):
             self._attend_plainly()
         if checkpointing:
             self._checkpoint()
+        if noise_alpha:
+            self._add_noise(noise_alpha)
 
     @property
     def base(self) -> PreTrainedModel:
@@ -103,6 +115,18 @@ class TrainModule(nn.Module):
         return logits if self.slices else logits.flatten(0, 1)[batch.picks]
 
     # ── what is done to the base, and undone ─────────────────────────────────────────────────
+
+    def _add_noise(self, alpha: float) -> None:
+        """Lets the embeddings tremble while the module trains."""
+
+        def noisy(_module: nn.Module, _args: object, output: torch.Tensor) -> torch.Tensor:
+            if not self.training:
+                return output
+            size = alpha / math.sqrt(output.shape[-2] * output.shape[-1])
+            return output + torch.empty_like(output).uniform_(-size, size)
+
+        hook = self.base.get_input_embeddings().register_forward_hook(noisy)
+        self._undo.callback(hook.remove)
 
     @torch.no_grad()
     def _slice(self, pad_id: int) -> bool:

@@ -196,6 +196,7 @@ class Run:
             checkpointing=config.gradient_checkpointing,
             longest=max(len(row) for s in self._schedules for row in s.rows),
             pad_id=base.pad_id,
+            noise_alpha=config.neftune_noise_alpha,
         )
         try:
             self._check_memory(module)
