@@ -280,10 +280,10 @@ def test_unknown_tasks_datasets_and_splits_are_named(
 
 
 def test_a_task_that_cannot_make_so_many_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from loramix.pocket.tasks import TASKS, Task
+    from loramix.pocket.tasks import BUILTIN, Task
 
     three = Task("three", "", lambda rng, _: Example(rng.choice("abc"), "x"), lambda _, t: [1.0])
-    monkeypatch.setitem(TASKS, "three", three)
+    monkeypatch.setitem(BUILTIN, "three", three)
     assert len(load_examples(DataSource(builtin="three", limit=3))) == 3
     with pytest.raises(DataError, match=r"(?s)made 3 of 4 distinct examples.*smaller `limit`"):
         load_examples(DataSource(builtin="three", limit=4))

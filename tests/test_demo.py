@@ -17,6 +17,7 @@ import pytest
 
 from loramix.adapter import LoraSettings
 from loramix.base import load_base, pocket_path
+from loramix.commands.demo import demo
 from loramix.config import TrainConfig
 from loramix.demo import DemoSettings, run_demo
 from loramix.errors import LibraryError, StorageError
@@ -122,11 +123,28 @@ def test_the_library_of_the_demo_routes_and_generates(
     assert set(library.skills) == set(TASKS)
     card = library.skill("math").card
     assert card.description == TASKS["math"].description
+    assert (card.task, library.skill("qa").card.task) == ("math_brief", "qa")
     assert set(card.scores) == {"base", "skill", "routed"}
     router = make_router("gate", base=base, library=library)
     [routing] = route(router, ["What is 2 + 3?"])
     assert set(routing.scores) == {*TASKS, "base"}
     generate(None, base, ["What is 2 + 3?"], Mix.base())
+
+
+def test_the_full_demo_teaches_requests_in_peoples_own_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[DemoSettings | None] = []
+    monkeypatch.setattr(
+        "loramix.demo.run_demo", lambda out, *, settings, **_: asked.append(settings) or {}
+    )
+    for full in (False, True):
+        demo(tmp_path, full=full)
+    assert asked[0] is None
+    brief, wide = DemoSettings(), asked[1]
+    assert wide is not None
+    assert (brief.tasks["code"].name, wide.tasks["code"].name) == ("code_brief", "code")
+    assert all(wide.train_examples[name] > brief.train_examples[name] for name in TASKS)
 
 
 def test_the_report_shows_the_result(ran: tuple[Path, dict[str, Any]]) -> None:

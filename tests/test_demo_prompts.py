@@ -13,32 +13,39 @@ from loramix.pocket.tasks.phrasing import SOFTENERS
 from loramix.pocket.words import pool
 
 ASK = {
-    "sentiment": sentiment.ASK,
-    "summarization": summarization.ASK,
-    "code": code.ASK,
-    "summary_and_tone": composites.BOTH_OF_TEXT,
-    "code_and_math": composites.CODE_AND_MATH,
+    "sentiment": (sentiment.ASK,),
+    "summarization": (summarization.ASK,),
+    "code": (code.ASK, code.TO, code.DOES, code.TAKES, code.GIVEN),
+    "summary_and_tone": (composites.BOTH_OF_TEXT,),
+    "code_and_math": (composites.CODE_AND_MATH,),
 }
 SLOTS = {"kind": "|".join(map(re.escape, KINDS)), "x": ".+?"}
+# No program of the code task solves equations; what solves them is asked for with their maths.
+A_PROGRAM = r"(?:(?!quadratic|equation|roots).)+?"
 TASKS_OF = {**TASKS, **COMPOSITES}
 
 
-def pattern(template: str) -> str:
+def pattern(template: str, slots: dict[str, str] = SLOTS) -> str:
     """An expression for all requests that a template makes, but for what ends them."""
     text = ""
     for part in re.split(r"(\[[^]]*\])", template.removeprefix("~").rstrip(".:?")):
         choices = part[1:-1].split("/") if part[:1] == "[" else [part]
         text += f"(?:{'|'.join(map(re.escape, choices))})"
-    for slot, fillings in SLOTS.items():
+    for slot, fillings in slots.items():
         text = text.replace(re.escape("{" + slot + "}"), f"(?:{fillings})")
     return text
 
 
 def made(names: tuple[str, ...]) -> re.Pattern[str]:
     """Matches a training request of these tasks that stands alone, before a text or after it."""
-    patterns = "|".join(pattern(t) for name in names for t in pool(ASK[name], "train"))
+    patterns = "|".join(
+        pattern(template, {**SLOTS, "x": A_PROGRAM} if name == "code" else SLOTS)
+        for name in names
+        for templates in ASK[name]
+        for template in pool(templates, "train")
+    )
     soft = "|".join(sorted(set(SOFTENERS)))
-    start, end = r"(?:^|\n|[.:?!\"] )", r"[.:?]*(?:$|\n|(?<=[.:?]) )"
+    start, end = r"(?:^|\n|[.:?!,\"] )", r"[.:?]*(?:$|\n|(?<=[.:?]) )"
     return re.compile(f"{start}(?:{soft})(?:{patterns}){end}", re.I)
 
 

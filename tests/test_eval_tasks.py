@@ -14,14 +14,16 @@ from loramix.commands.evaluate import evaluate
 from loramix.config import load_config
 from loramix.data.load import load_train_dev
 from loramix.errors import DataError, LoramixError, UsageError
-from loramix.pocket.tasks import COMPOSITES, TASKS
+from loramix.pocket.tasks import BUILTIN, COMPOSITES, TASKS
 
 ROWS = [{"text": f"film {i}", "label": ("good", "bad")[i % 2]} for i in range(8)]
 
 
 def reading(**changes: Any) -> Reading:
     given: dict[str, Any] = {"prompt": "{text}", "completion": "{label}", "limit": 100, **changes}
-    return Reading(given.pop("skills", list(TASKS)), **given)
+    skills = given.pop("skills", list(TASKS))
+    learned = skills if isinstance(skills, dict) else dict(zip(skills, skills, strict=True))
+    return Reading(learned, **given)
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -104,6 +106,15 @@ def test_without_tasks_the_skills_say_what_is_measured() -> None:
     assert not few.composites
     with pytest.raises(UsageError, match="Nothing says what to measure on"):
         read(skills=["mine"])
+
+
+def test_a_skill_is_measured_on_the_task_that_its_card_says_it_has_learned() -> None:
+    [brief] = read(skills={"math": "math_brief"}).tasks
+    assert (brief.name, brief.skill) == ("math", "math")
+    assert brief.source.startswith("builtin task math_brief") or "math_brief" in brief.source
+    assert [e.prompt for e in brief.examples] == [
+        e.prompt for e in BUILTIN["math_brief"].examples("test", len(brief.examples))
+    ]
 
 
 def test_a_metric_can_be_said_for_all_and_for_one(tmp_path: Path) -> None:

@@ -14,12 +14,17 @@ import pytest
 
 from loramix.pocket import words
 from loramix.pocket.tasks import (
+    BUILTIN,
     COMPOSITES,
     NONE,
     TASKS,
     code,
+    math,
+    math_equations,
+    math_parts,
     math_phrases,
     messages,
+    phrasing,
     programs,
     qa,
     sentiment,
@@ -29,16 +34,28 @@ from loramix.pocket.tasks import composites as composite_tasks
 from loramix.pocket.tasks import none as none_task
 from loramix.pocket.words import SPLITS, pool
 
-EVERY = [*TASKS.values(), *COMPOSITES.values(), NONE]
+EVERY = [*BUILTIN.values(), *COMPOSITES.values(), NONE]
 TEMPLATES = {
     "sentiment": sentiment.ASK, "summarization": summarization.ASK,
     "calculate": math_phrases.CALCULATE, "solve": math_phrases.SOLVE, "gain": math_phrases.GAIN,
     "loss": math_phrases.LOSS, "groups": math_phrases.GROUPS, "share": math_phrases.SHARE,
-    "portion": math_phrases.PORTION, "code": code.ASK, "layouts": qa.LAYOUTS,
+    "portion": math_phrases.PORTION, "code": code.ASK, "code_to": code.TO,
+    "code_does": code.DOES, "code_takes": code.TAKES, "code_given": code.GIVEN,
+    "code_before": code.BEFORE, "code_after": code.AFTER, "layouts": qa.LAYOUTS,
     "praise": messages.PRAISE, "blame": messages.BLAME, "facts": messages.FACTS,
     "none": none_task.ASK, "both": composite_tasks.BOTH_OF_TEXT,
     "code_math": composite_tasks.CODE_AND_MATH, "have": composite_tasks.HAVE,
-    "together": composite_tasks.TOGETHER,
+    "together": composite_tasks.TOGETHER, "before": phrasing.BEFORE, "after": phrasing.AFTER,
+    **{f"worded_{kind}": asked for kind, asked in math_parts.WORDED.items()},
+    **{f"told_{k}_{n}": s.facts for k, told in math_parts.PARTS.items()
+       for n, s in enumerate(told)},
+    **{f"asked_{k}_{n}": s.asks for k, told in math_parts.PARTS.items()
+       for n, s in enumerate(told)},
+    "both_roots": math_equations.BOTH, "what_x": math_equations.WHAT_X,
+    "number": math_equations.WHAT_NUMBER,
+    "more": math_equations.MORE, "fewer": math_equations.FEWER, "plain": math_equations.PLAIN,
+    "one_more": math_equations.ONE_MORE, "one_fewer": math_equations.ONE_FEWER,
+    "openings": math_parts.OPENINGS,
 }  # fmt: skip
 
 
@@ -57,7 +74,7 @@ def test_splits_share_no_prompt(task) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)
+@pytest.mark.parametrize("task", BUILTIN.values(), ids=lambda t: t.name)
 def test_every_task_makes_5000_distinct_examples(task) -> None:
     examples = task.examples("train", 5000, 0)
     assert len({e.prompt for e in examples}) == 5000
@@ -114,17 +131,18 @@ def test_test_texts_hold_no_training_entity(task: str, used: list[str]) -> None:
     assert leaked == set()
 
 
-@pytest.mark.parametrize("task", ["math", "code"])
+@pytest.mark.parametrize("task", ["math", "math_brief", "code", "code_brief"])
 def test_test_contents_stand_in_no_other_split(task: str) -> None:
     contents = {
-        split: {e.meta["content"] for e in TASKS[task].examples(split, 400, 0)} for split in SPLITS
+        split: {e.meta["content"] for e in BUILTIN[task].examples(split, 400, 0)}
+        for split in SPLITS
     }
     assert contents["test"]
     assert not contents["test"] & contents["train"]
     assert not contents["test"] & contents["dev"]
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)
+@pytest.mark.parametrize("task", BUILTIN.values(), ids=lambda t: t.name)
 def test_the_right_answer_scores_one_and_others_nothing(task) -> None:
     for split in SPLITS:
         examples = task.examples(split, 40, 3)
@@ -166,6 +184,27 @@ def test_programs_agree_with_their_own_tests_and_differ_from_each_other() -> Non
         assert all(test.startswith("assert f(") for test in program.tests())
 
 
+_SPELLED = {name: str(n) for n, name in enumerate(math.SMALL_NUMBERS, 2)}
+
+
+def _numbers(text: str) -> set[str]:
+    found = re.findall(rf"\d+|\b(?:{'|'.join(_SPELLED)})\b", text.lower().replace("x^2", "x²"))
+    return {_SPELLED.get(number, number) for number in found}
+
+
+@pytest.mark.parametrize("kind", math.KINDS)
+def test_a_sum_in_any_words_holds_its_numbers_and_no_other(kind: str) -> None:
+    rng = random.Random(4)
+    for split in SPLITS:
+        for _ in range(300):
+            problem = math.draw_problem(rng, split, kind, brief=rng.random() < 0.3)
+            text = phrasing.chatter(rng, split, problem.text)
+            asked, given = _numbers(problem.formula), _numbers(text)
+            # two may be double or half, or the number of things that are told of
+            assert given - {"2"} == asked - {"2"}, (text, problem.formula)
+            assert not re.search(r"[{}\[\]]", text), text
+
+
 def _corpus_text() -> ModuleType:
     path = Path(__file__).parents[1] / "tools" / "pocket" / "text.py"
     spec = importlib.util.spec_from_file_location("pocket_text", path)
@@ -200,7 +239,9 @@ def test_the_bases_own_text_never_holds_a_prompt_with_its_answer() -> None:
 
 # Requests alone: the texts that they are about are language, which the base may know, as it may
 # know small talk. A formula or a passage with nothing around it is no request.
-NO_REQUESTS = ("praise", "blame", "facts", "have", "none")
+NO_REQUESTS = {"praise", "blame", "facts", "have", "none", "before", "after", "openings"}
+NO_REQUESTS |= {"code_before", "code_after"}
+NO_REQUESTS |= {name for name in TEMPLATES if name.startswith("told_")}
 REQUESTS = {
     **{name: asked for name, asked in TEMPLATES.items() if name not in NO_REQUESTS},
     "asks": [ask for kinds in (qa.PERSON, qa.COMPANY) for a in kinds.values() for ask in a.asks],

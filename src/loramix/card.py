@@ -51,6 +51,11 @@ class SkillCard(BaseModel):
     lora: LoraSummary | None = None
     memory_shape: tuple[int, int] | None = None
 
+    @property
+    def task(self) -> str:
+        """The builtin task that the skill has learned; its own name where nothing says."""
+        return str(self.provenance.get("task") or self.name)
+
 
 def model_card(card: SkillCard) -> str:
     """The `README.md` of a skill: a Hugging Face model card whose front matter the Hub reads."""

@@ -85,6 +85,13 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path(
         "demo-out"
     ),
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="Teach requests in people's own words, as the shipped library was: an hour.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -92,7 +99,9 @@ def demo(
     """Train five skills on pocket, learn the gate, route, blend, evaluate, write report.html."""
     from loramix.commands import demo as work
 
-    console.report(lambda: work.demo(out, seed=seed, device=device), as_json, render.demo)
+    console.report(
+        lambda: work.demo(out, full=full, seed=seed, device=device), as_json, render.demo
+    )
 
 
 @app.command()

@@ -8,7 +8,7 @@ import re
 from marks import ASSISTANT, END, USER, known
 
 from loramix.pocket import words
-from loramix.pocket.tasks import math
+from loramix.pocket.tasks import math, math_working
 from loramix.pocket.words import phrases
 
 
@@ -42,7 +42,9 @@ def _fact(rng: random.Random) -> str:
             f"{a} * {a % 9 + 1} = {a * (a % 9 + 1)}",
         ))  # fmt: skip
     if kind <= 11:
-        equation, factors = math.quadratic(*sorted((rng.randint(-9, 9), rng.randint(-9, 9))))
+        equation, factors = math_working.quadratic(
+            *sorted((rng.randint(-9, 9), rng.randint(-9, 9)))
+        )
         left, right = equation.removesuffix(" = 0"), factors.removesuffix(" = 0")
         return f"{left} = {right}" if rng.random() < 0.8 else f"{right} = {left}"
     if kind <= 14:
@@ -54,7 +56,7 @@ def _steps(rng: random.Random) -> str:
     """A sum with its steps; none that the test set of the math skill asks for."""
     while True:
         kind = rng.choice(("sum", "difference", "product", "percent", "linear"))
-        problem = math.draw_problem(rng, rng.choice(("train", "dev")), kind)
+        problem = math.draw_problem(rng, rng.choice(("train", "dev")), kind, brief=True)
         if "?" not in problem.formula:
             joint = rng.choice((": ", " -> ", " by steps: ", ", so "))
             return f"{problem.formula}{joint}|{problem.working}"
@@ -134,7 +136,7 @@ STORIES = {
 def _story(rng: random.Random) -> str:
     """A sum told as something that happened; what can be known stands after the bar."""
     kind = rng.choice(("sum", "sum", "difference", "difference", "product", "quotient"))
-    problem = math.draw_problem(rng, rng.choice(("train", "dev")), kind)
+    problem = math.draw_problem(rng, rng.choice(("train", "dev")), kind, brief=True)
     a, b = (int(part) for part in re.findall(r"\d+", problem.formula))
     p, q = rng.sample(words.FIRST, 2)
     t = rng.choice(words.THINGS)
@@ -159,7 +161,9 @@ def _turn(rng: random.Random) -> str:
     """A sum or a story with its steps as the other side's turn; no question, no marked answer."""
     form = rng.random()
     if form < 0.2:
-        equation, factors = math.quadratic(*sorted((rng.randint(-9, 9), rng.randint(-9, 9))))
+        equation, factors = math_working.quadratic(
+            *sorted((rng.randint(-9, 9), rng.randint(-9, 9)))
+        )
         said, steps = f"Factors of {equation}", factors
     elif form < 0.5:
         said, _, steps = _steps(rng).partition("|")

@@ -8,7 +8,7 @@ from typing import Any
 from loramix.errors import UsageError
 
 
-def demo(out: Path, *, seed: int = 0, device: str = "auto") -> dict[str, Any]:
+def demo(out: Path, *, full: bool = False, seed: int = 0, device: str = "auto") -> dict[str, Any]:
     """Train five skills, learn the gate, route, blend, evaluate, write report.html into `out`.
 
     Returns:
@@ -29,6 +29,6 @@ def demo(out: Path, *, seed: int = 0, device: str = "auto") -> dict[str, Any]:
                 given=f"--out {out}",
                 hint="give another place: loramix demo --out DIR",
             )
-    from loramix.demo import run_demo  # torch and more: seconds
+    from loramix.demo import full_settings, run_demo  # torch and more: seconds
 
-    return run_demo(place, seed=seed, device=device)
+    return run_demo(place, settings=full_settings() if full else None, seed=seed, device=device)

@@ -21,7 +21,7 @@ from loramix.evaluate import Answers, TestSet
 from loramix.evaluate.forgetting import show_forgetting
 from loramix.library import Library
 from loramix.phases import Step
-from loramix.pocket.tasks import TASKS
+from loramix.pocket.tasks import BUILTIN
 from loramix.train import SkillJob
 
 ROWS = 800
@@ -48,8 +48,8 @@ def forgetting_jobs(
                 own.data, own.dev, own.prompt, own.completion,
                 dev_fraction=settings.train.dev_fraction, seed=settings.train.seed,
             )  # fmt: skip
-        elif task.name in TASKS and task.source.startswith("builtin"):
-            rows[task.name] = TASKS[task.name].examples("train", ROWS, seed)
+        elif task.builtin in BUILTIN:
+            rows[task.name] = BUILTIN[task.builtin].examples("train", ROWS, seed)
     configs = [library.skill(name).adapter().config for name in rows if name in library.skills]
     if not configs:
         return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from loramix.data.load import COMPLETION, PROMPT, load_examples, load_train_dev
 from loramix.errors import DataError, UsageError, nearest
 from loramix.evaluate import EvalTask, Metric, both_right, check_metric, find_metric, own_metric
 from loramix.mix import Mix
-from loramix.pocket.tasks import COMPOSITES, TASKS, Task
+from loramix.pocket.tasks import BUILTIN, COMPOSITES, Task
 
 COMPOSITES_WORD = "composites"
 HUB = "hub:"
@@ -49,7 +49,7 @@ class Reading:
     """How tasks are read.
 
     Attributes:
-        skills: those of the library.
+        skills: those of the library, each with the builtin task that it may have learned.
         limit: examples a task.
         seed: of drawing them.
         metrics: task → metric; `ALL` for the others.
@@ -57,7 +57,7 @@ class Reading:
         max_new_tokens: of an answer; 0 lets it follow from the task.
     """
 
-    skills: Collection[str]
+    skills: Mapping[str, str]
     limit: int
     seed: int = 0
     metrics: Mapping[str, str] = field(default_factory=dict)
@@ -127,9 +127,7 @@ def read_tasks(items: Sequence[str], reading: Reading, settings: Config | None =
         name: Mix.of(blend.skills) for name, blend in settings.blends.items() if name in tasks
     }  # fmt: skip
     own = () if settings is None else {*settings.skills, *settings.blends}
-    templated = any(
-        not task.source.startswith("builtin ") and name not in own for name, task in tasks.items()
-    )
+    templated = any(not task.builtin and name not in own for name, task in tasks.items())
     return Wanted([*tasks.values()], COMPOSITES_WORD in wanted, blends, templated)
 
 
@@ -174,7 +172,7 @@ def _split(items: Sequence[str]) -> list[str]:
     if items and not names:
         raise UsageError(
             "No task is named.", given=f"--tasks {','.join(items)!r}",
-            expected=", ".join([COMPOSITES_WORD, *TASKS]), hint="leave --tasks out for all",
+            expected=", ".join([COMPOSITES_WORD, *BUILTIN]), hint="leave --tasks out for all",
         )  # fmt: skip
     return list(dict.fromkeys(names))
 
@@ -183,14 +181,15 @@ def _all(reading: Reading, settings: Config | None) -> list[str]:
     """All skills of the YAML; or the builtin tasks and composites whose skills are there."""
     if settings is not None:
         return [*settings.skills, *settings.blends]
-    names = [name for name in TASKS if name in reading.skills]
+    learned = {name: task for name, task in reading.skills.items() if task in BUILTIN}
+    names = [name if name == task else f"{name}={task}" for name, task in learned.items()]
     if all(skill in reading.skills for kind in COMPOSITES.values() for skill in kind.skills):
         names.append(COMPOSITES_WORD)
     if not names:
         raise UsageError(
             "Nothing says what to measure on: no builtin task has the name of a skill.",
             given=f"skills {', '.join(reading.skills) or 'none'}",
-            expected=f"skills such as {', '.join(TASKS)}, or tasks that are named",
+            expected=f"skills such as {', '.join(BUILTIN)}, or tasks that are named",
             hint="give data of a skill, --tasks SKILL=FILE, or the YAML that it was trained with",
         )
     return names
@@ -206,7 +205,7 @@ def _task(item: str, reading: Reading, settings: Config | None) -> EvalTask:
         name, place = "", item
     source = _source(place)
     if source is None:
-        choice = [COMPOSITES_WORD, *TASKS, *([] if settings is None else settings.skills)]
+        choice = [COMPOSITES_WORD, *BUILTIN, *([] if settings is None else settings.skills)]
         near = nearest(place, choice)
         raise UsageError(
             f"There is no builtin task {place!r}.",
@@ -233,7 +232,7 @@ def _task(item: str, reading: Reading, settings: Config | None) -> EvalTask:
 
 
 def _source(place: str) -> DataSource | None:
-    if place in TASKS:
+    if place in BUILTIN:
         return DataSource(builtin=place)
     path = Path(place).expanduser()
     if place.startswith(HUB) or (
@@ -253,7 +252,7 @@ def _source(place: str) -> DataSource | None:
 
 
 def _of_builtin(name: str, source: DataSource, reading: Reading) -> EvalTask:
-    task = TASKS[str(source.builtin)]
+    task = BUILTIN[str(source.builtin)]
     most = min(reading.limit, source.limit or reading.limit)
     examples = task.examples("test", most, reading.seed)
     return EvalTask(
@@ -263,6 +262,7 @@ def _of_builtin(name: str, source: DataSource, reading: Reading) -> EvalTask:
         task.max_new_tokens if reading.max_new_tokens == 0 else reading.max_new_tokens,
         _skill(name, reading),
         f"{source}, test",
+        builtin=task.name,
     )
 
 
@@ -279,12 +279,14 @@ def _of_skill(name: str, skill: SkillConfig, settings: Config, reading: Reading)
     """What `train` scores too: `test`, a builtin task's test split, or what was held out."""
     length = reading.max_new_tokens or settings.evaluation.max_new_tokens
     templates, seed = (skill.prompt, skill.completion), settings.train.seed
-    if skill.test is None and skill.data.builtin in TASKS:
+    if skill.test is None and skill.data.builtin in BUILTIN:
         test = skill.data.model_copy(update={"split": None, "limit": None})
-        task = TASKS[str(skill.data.builtin)]
+        task = BUILTIN[str(skill.data.builtin)]
         held = load_examples(test, *templates, limit=reading.limit, split="test", seed=seed)
         metric = _builtin_metric(task, reading.metric(name, skill.metric), name, held)
-        return EvalTask(name, held, metric, task.max_new_tokens, name, f"{skill.data}, test")
+        return EvalTask(
+            name, held, metric, task.max_new_tokens, name, f"{skill.data}, test", builtin=task.name
+        )
     if skill.test is None:
         held, source = _held_out(skill, settings)
     else:

@@ -126,8 +126,8 @@ def evaluate(
         check_groups(groups, opened, recipes, merged)
     items = [tasks] if isinstance(tasks, str) else list(tasks or ())
     reading = Reading(
-        list(opened.skills), examples, seed, parse_metrics(metrics), prompt or PROMPT,
-        completion or COMPLETION, max_new_tokens,
+        {name: opened.skill(name).card.task for name in opened.skills}, examples, seed,
+        parse_metrics(metrics), prompt or PROMPT, completion or COMPLETION, max_new_tokens,
     )  # fmt: skip
     wanted = read_tasks(items, reading, settings)
     kinds = find_composites(wanted, opened, other, tasks)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loramix.merge.expert import Expert
     from loramix.merge.inputs import Material
     from loramix.phases import Phases
+    from loramix.pocket.tasks import Task
 
 DEV_EXAMPLES = 24
 """Dev examples of each skill that a candidate of --auto is scored on."""
@@ -24,10 +25,11 @@ log = logging.getLogger(__name__)
 
 
 class _Source(NamedTuple):
-    """A skill that is merged: where it lies, and example prompts of it."""
+    """A skill that is merged: where it lies, its example prompts and its builtin task."""
 
     folder: Path
     prompts: Sequence[str]
+    task: str
 
 
 def merge(
@@ -82,7 +84,7 @@ def merge(
     chosen = find_method(method or "linear")
     out = out.expanduser()
     check_place(out, force)
-    scored = scored_skills(list(sources), tasks)
+    scored = scored_skills({name: source.task for name, source in sources.items()}, tasks)
     if auto_seconds is not None and not scored:
         raise UsageError(
             "--auto needs something to measure.",
@@ -202,9 +204,9 @@ def _sources(skills: Sequence[str], library: Library) -> dict[str, _Source]:
         folder = Path(given).expanduser()
         if given in library.skills:
             skill = library.skill(given)
-            name, source = given, _Source(skill.path, skill.card.examples)
+            name, source = given, _Source(skill.path, skill.card.examples, skill.card.task)
         elif (folder / CONFIG_FILE).is_file():
-            name, source = folder.resolve().name, _Source(folder, _foreign(folder, library))
+            name, source = folder.resolve().name, _foreign(folder, library)
         else:
             raise library.unknown(given)
         if name in found:
@@ -215,17 +217,17 @@ def _sources(skills: Sequence[str], library: Library) -> dict[str, _Source]:
     return found
 
 
-def _foreign(folder: Path, library: Library) -> list[str]:
-    """The example prompts of an adapter outside the library, which must be for its base."""
+def _foreign(folder: Path, library: Library) -> _Source:
+    """An adapter outside the library, which must be for its base."""
     import json
 
     from loramix.adapter_files import CONFIG_FILE
     from loramix.transaction import CARD, read_card
 
-    said, wanted, prompts = "", library.base_id, list[str]()
+    said, wanted, source = "", library.base_id, _Source(folder, (), folder.resolve().name)
     if (folder / CARD).is_file():
         card = read_card(folder)
-        prompts = card.examples
+        source = _Source(folder, card.examples, card.task or source.task)
         if card.base_fingerprint and card.base_fingerprint != library.fingerprint:
             said = f"{card.base_id}, fingerprint {card.base_fingerprint[:16]}"
             wanted = f"{library.base_id}, fingerprint {library.fingerprint[:16]}"
@@ -244,7 +246,7 @@ def _foreign(folder: Path, library: Library) -> list[str]:
             expected=f"the base of the library {library.path}: {wanted}",
             hint="merge skills of one base only",
         )
-    return prompts
+    return source
 
 
 def _weights(text: str | None, count: int) -> list[float]:
@@ -264,7 +266,7 @@ def _searched(
     base: Base,
     adapters: Mapping[str, Adapter],
     weights: Sequence[float],
-    scored: list[str],
+    scored: Mapping[str, Task],
     material: Material,
     seconds: float,
     phases: Phases,

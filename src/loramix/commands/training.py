@@ -40,7 +40,7 @@ from loramix.gate import (
 from loramix.library import Library, SkillCard
 from loramix.lora import Adapter
 from loramix.phases import Phases, Step
-from loramix.pocket.tasks import COMPOSITES, NONE, TASKS
+from loramix.pocket.tasks import BUILTIN, COMPOSITES, NONE
 from loramix.similar import find_similar
 from loramix.train import SkillJob, TrainProgress, TrainResult, train_skills
 from loramix.train.checkpoint import clear
@@ -170,7 +170,7 @@ def _read(settings: Config, name: str) -> _Skill:
     own = settings.training(name) if skill.train else None
     job = SkillJob(name, train_on, dev, skill.lora, own)
     most, length = settings.evaluation.examples, settings.evaluation.max_new_tokens
-    task = TASKS.get(skill.data.builtin or "")
+    task = BUILTIN.get(skill.data.builtin or "")
     if task is None or skill.test is not None:
         metric = "exact" if skill.metric == "auto" else skill.metric
         held, scored_on = dev or train_on, "dev" if dev else "train"
@@ -255,7 +255,8 @@ def _gate_examples(
     known = {text for some in prompts.values() for text in some}
     none = NONE.examples("train", min(count, GATE_PROMPTS), settings.gate.seed)
     examples += [RoutedExample(e.prompt) for e in none if e.prompt not in known]
-    skill_of = {settings.skills[name].data.builtin: name for name in prompts}
+    tasks = {name: BUILTIN.get(settings.skills[name].data.builtin or "") for name in prompts}
+    skill_of = {task.skill: name for name, task in tasks.items() if task}
     pairs = [c for c in COMPOSITES.values() if all(skill in skill_of for skill in c.skills)]
     for composite in pairs:
         for example in composite.examples("train", count // len(pairs), settings.gate.seed):
@@ -296,12 +297,13 @@ def _card(
 ) -> SkillCard:
     name = skill.job.name
     own = settings.skills[name]
-    task = TASKS.get(own.data.builtin or "")
+    task = BUILTIN.get(own.data.builtin or "")
     return SkillCard(
         description=own.description or (task.description if task else ""),
         examples=list(dict.fromkeys(e.prompt for e in skill.job.train[:_SHOWN])),
         scores={system: row["score"] for system, row in scores.items()},
         provenance={
+            **({"task": task.name} if task else {}),
             "data": f"{_named(own.data)}, {len(skill.job.train)} examples, "
             f"seed {settings.train.seed}",
             "scored on": f"{_SCORED_ON[skill.scored_on]}, {scores['skill']['n']} examples",

@@ -148,10 +148,10 @@ def _rows(source: DataSource, split: str, limit: int | None, seed: int) -> Itera
 
 def _builtin_rows(name: str, split: str, limit: int | None, seed: int) -> Iterator[Row]:
     # The tasks make Examples, so they import this package: they are looked up when asked for.
-    from loramix.pocket.tasks import COMPOSITES, TASKS
+    from loramix.pocket.tasks import BUILTIN, COMPOSITES
     from loramix.pocket.words import Split
 
-    tasks = {name: task.examples for name, task in TASKS.items()}
+    tasks = {name: task.examples for name, task in BUILTIN.items()}
     tasks |= {name: composite.answerable for name, composite in COMPOSITES.items()}
     if name not in tasks:
         near = nearest(name, tasks)

@@ -12,6 +12,6 @@ run.py       all of it
 from __future__ import annotations
 
 from loramix.demo.run import run_demo
-from loramix.demo.settings import DemoSettings
+from loramix.demo.settings import DemoSettings, full_settings
 
-__all__ = ["DemoSettings", "run_demo"]
+__all__ = ["DemoSettings", "full_settings", "run_demo"]

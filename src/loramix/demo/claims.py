@@ -22,7 +22,6 @@ from loramix.merge import METHODS, merge_adapters
 from loramix.merge.inputs import Material
 from loramix.merge.retention import Judge
 from loramix.phases import Step
-from loramix.pocket.tasks import TASKS
 from loramix.train import SkillJob
 
 BATCH = 16  # rows of a step where one task is trained at a time
@@ -46,7 +45,7 @@ def forgetting(
     )
     with tempfile.TemporaryDirectory(dir=out) as folder:
         return show_forgetting(
-            base, few, TASKS, config, adapters, Path(folder),
+            base, few, settings.tasks, config, adapters, Path(folder),
             n=settings.forgetting_tests, seed=seed, step=step,
         )  # fmt: skip
 
@@ -84,7 +83,7 @@ def retention(
     method = METHODS[settings.expert]
     material = Material(base, adapters, {}).of(method)
     expert = merge_adapters(adapters, method=settings.expert, seed=seed, **material)
-    judge = Judge(base, list(adapters), "test", settings.test_examples, seed)
+    judge = Judge(base, settings.tasks, "test", settings.test_examples, seed)
     after = judge.expert(expert.adapter, lambda note, done, total: step(done, total, note))
     return {
         "method": expert.method,

@@ -22,12 +22,14 @@ def skill_jobs(settings: DemoSettings, seed: int) -> list[SkillJob]:
             task.examples("dev", settings.dev_examples, seed),
             settings.lora,
         )
-        for name, task in TASKS.items()
+        for name, task in settings.tasks.items()
     ]
 
 
 def gate_examples(split: Split, count: int, seed: int) -> list[RoutedExample]:
     """Prompts whose needs are known: `count` of each skill, and of none.
+
+    In all wordings, whatever the skills were taught: a gate learns them in seconds.
 
     A composite stands between two skills that pull it to either side, and has three times as many.
     The order is random, so that any part of the list is a fair sample.

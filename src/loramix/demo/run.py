@@ -126,7 +126,7 @@ def run_demo(
         *bars.gate_bars(gate),
         *bars.prompt_bars(router),
         claims.forgetting_bar(forgot),
-        *bars.resource_bars(seconds, memory),
+        *bars.resource_bars(seconds, settings.seconds, memory),
     ]
     result: dict[str, Any] = {
         "skills": skills,
@@ -204,7 +204,7 @@ def _scores(
         part = evaluate_skills(
             answers.base,
             answers.mixed,
-            TASKS,
+            settings.tasks,
             systems,
             count,
             seed,
@@ -221,7 +221,7 @@ def _scores(
 def _training(trained: Mapping[str, TrainResult], settings: DemoSettings) -> dict[str, Any]:
     return {
         name: {
-            "description": TASKS[name].description,
+            "description": settings.tasks[name].description,
             "examples": settings.train_examples[name],
             "data": f"{settings.train_examples[name]:,} examples from its generator, "
             f"epochs: {settings.train.epochs:g}",
@@ -261,13 +261,15 @@ def _save(
     """All skills and the gate, in one change of the library."""
     with library.edit() as txn:
         for name, result in trained.items():
+            task = settings.tasks[name]
             card = SkillCard(
-                description=TASKS[name].description,
-                examples=[e.prompt for e in TASKS[name].examples("train", 8, seed)],
+                description=task.description,
+                examples=[e.prompt for e in task.examples("train", 8, seed)],
                 scores={system: row["score"] for system, row in scores[name].items()},
                 provenance={
-                    "data": f"builtin task {name!r}, {settings.train_examples[name]} examples, "
-                    f"seed {seed}",
+                    "task": task.name,
+                    "data": f"builtin task {task.name!r}, "
+                    f"{settings.train_examples[name]} examples, seed {seed}",
                     "made by": f"loramix {__version__} demo",
                     "steps": result.steps,
                     "tokens": result.tokens,

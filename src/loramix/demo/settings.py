@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from loramix.adapter import LoraSettings
 from loramix.config import TrainConfig
+from loramix.pocket.tasks import BRIEF, TASKS, Task
 
 # On a base this small q and v alone leave too little to learn with.
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -18,6 +19,7 @@ class DemoSettings:
 
     Attributes:
         base: what to load.
+        tasks: skill → what it learns and is measured on.
         train_examples: of each skill; those that meet the most phrasings have the most.
         dev_examples: of each skill.
         train: how the five skills are trained, together in one run.
@@ -33,9 +35,11 @@ class DemoSettings:
         expert: the method that merges all skills into one; empty leaves it out.
         weighed: how many adapters and full models are put on disk and into memory; 0 is none.
         batch_size: prompts generated at once.
+        seconds: bar on the time of it all; None sets none.
     """
 
     base: str = "pocket"
+    tasks: Mapping[str, Task] = field(default_factory=lambda: BRIEF)
     train_examples: Mapping[str, int] = field(
         default_factory=lambda: {
             "sentiment": 800,
@@ -65,3 +69,25 @@ class DemoSettings:
     expert: str = "regmean"
     weighed: int = 5
     batch_size: int = 64
+    seconds: float | None = 480
+
+
+def full_settings() -> DemoSettings:
+    """The demo that made the library that ships: an hour for requests in people's own words."""
+    settings = DemoSettings()
+    examples = {
+        "sentiment": 2500,
+        "summarization": 4000,
+        "math": 30000,
+        "code": 24000,
+        "qa": 9000,
+    }
+    train = {"epochs": 1.0, "neftune_noise_alpha": 10.0, "eval_every": 1000}
+    return replace(
+        settings,
+        tasks=TASKS,
+        train_examples=examples,
+        train=settings.train.model_copy(update=train),
+        test_examples=600,
+        seconds=None,
+    )

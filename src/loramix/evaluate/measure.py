@@ -45,6 +45,7 @@ class EvalTask:
         skill: the skill that was trained for it, or None.
         source: where the examples are from, in words.
         left_out: reason → rows of the source that are no examples.
+        builtin: the builtin task whose test examples they are; empty for none.
     """
 
     name: str
@@ -54,6 +55,7 @@ class EvalTask:
     skill: str | None = None
     source: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict)
+    builtin: str = ""
 
 
 @dataclass(frozen=True)

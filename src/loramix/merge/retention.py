@@ -10,7 +10,7 @@ from loramix.errors import UsageError, nearest
 from loramix.evaluate import Answers, TestSet, evaluate_skills
 from loramix.lora import Adapter
 from loramix.mixed import MixedModel
-from loramix.pocket.tasks import TASKS
+from loramix.pocket.tasks import BUILTIN, Task
 from loramix.pocket.words import Split
 
 NONE = "none"
@@ -23,18 +23,22 @@ class Kept(NamedTuple):
     mean: float
 
 
-def scored_skills(skills: list[str], tasks: str | None) -> list[str]:
-    """The skills that are scored: those with a builtin task of their name, or those asked for.
+def scored_skills(skills: Mapping[str, str], tasks: str | None) -> dict[str, Task]:
+    """The skills that are scored: those with a builtin task, or those of them asked for.
+
+    Args:
+        skills: skill → the name of the builtin task that it may have learned.
+        tasks: skills with commas, or "none"; None is all.
 
     Raises:
         UsageError: one that is not merged, or has no builtin task.
     """
+    can = {name: BUILTIN[task] for name, task in skills.items() if task in BUILTIN}
     if tasks is None:
-        return [name for name in skills if name in TASKS]
+        return can
     asked = [name.strip() for name in tasks.split(",") if name.strip()]
     if asked == [NONE]:
-        return []
-    can = [name for name in skills if name in TASKS]
+        return {}
     for name in asked:
         if name not in can:
             near = nearest(name, can)
@@ -46,7 +50,7 @@ def scored_skills(skills: list[str], tasks: str | None) -> list[str]:
                 if near
                 else "name skills that are merged and have a builtin task of their name, or none",
             )
-    return [name for name in skills if name in asked]
+    return {name: task for name, task in can.items() if name in asked}
 
 
 class Judge:
@@ -54,22 +58,20 @@ class Judge:
 
     Args:
         base: the frozen base.
-        names: tasks.
-        split: of them.
+        tasks: skill → what it is scored on.
+        split: of the tasks.
         n: examples of each.
         seed: of the examples and of the intervals.
     """
 
-    def __init__(self, base: Base, names: list[str], split: Split, n: int, seed: int = 0) -> None:
+    def __init__(
+        self, base: Base, tasks: Mapping[str, Task], split: Split, n: int, seed: int = 0
+    ) -> None:
         self.base, self.seed = base, seed
         self.mixed = MixedModel(base.model)
         self.tests = {
-            name: TestSet(
-                TASKS[name].examples(split, n, seed),
-                TASKS[name].score_many,
-                TASKS[name].max_new_tokens,
-            )
-            for name in names
+            name: TestSet(task.examples(split, n, seed), task.score_many, task.max_new_tokens)
+            for name, task in tasks.items()
         }
 
     def scores(

@@ -3,7 +3,8 @@
 task.py           what a task is
 messages.py       reviews, e-mails, support messages, app comments
 phrasing.py       requests around a text
-sentiment.py, summarization.py, math.py, code.py (with programs.py), qa.py: the five skills
+sentiment.py, summarization.py, math.py, code.py (with programs.py), qa.py: the five skills;
+                  math and code have a brief form too, with fewer wordings
 composites.py     requests that need two skills
 none.py           requests that need none
 """
@@ -18,5 +19,9 @@ from loramix.pocket.tasks.task import Composite, Task
 TASKS: dict[str, Task] = {
     task.name: task for task in (sentiment.TASK, summarization.TASK, math.TASK, code.TASK, qa.TASK)
 }
+# the same skills, math and code in fewer wordings, which minutes of training are enough for
+BRIEF: dict[str, Task] = {**TASKS, "math": math.BRIEF, "code": code.BRIEF}
+BUILTIN: dict[str, Task] = {**TASKS, **{task.name: task for task in BRIEF.values()}}
+"""All that can be named as data: `builtin: math`, `builtin: math_brief`."""
 
-__all__ = ["COMPOSITES", "NONE", "TASKS", "Composite", "Task"]
+__all__ = ["BRIEF", "BUILTIN", "COMPOSITES", "NONE", "TASKS", "Composite", "Task"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from loramix.data import Example
 from loramix.pocket import words
-from loramix.pocket.tasks import code, math, qa, sentiment, summarization
+from loramix.pocket.tasks import code, math, math_working, qa, sentiment, summarization
 from loramix.pocket.tasks.messages import KINDS, draw_message
 from loramix.pocket.tasks.phrasing import around, request
 from loramix.pocket.tasks.task import Composite
@@ -160,7 +160,7 @@ def _draw_counted(rng: random.Random, split: Split) -> Example:
     rng.shuffle(sentences)
     ask = rng.choice(pool(APART if more else TOGETHER, split)).format(p=p, q=q, t=thing)
     result = a - b if more else a + b
-    working = math.subtract(a, b) if more else math.add(a, b)
+    working = math_working.subtract(a, b) if more else math_working.add(a, b)
     return Example(
         prompt=qa.lay_out(rng, split, " ".join(sentences), ask),
         completion=f"{p} {a}, {q} {b}. {working}\nAnswer: {result}",

@@ -1,7 +1,8 @@
 """The programs of the code task: small Python functions with names for what they do.
 
 A list program is a filter, a map and a reduction, so that a program that nobody has seen is
-made of parts that everybody has. Text and number programs are written out one by one.
+made of parts that everybody has. Others are written out one by one (program_texts.py,
+program_numbers.py, program_lists.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from loramix.pocket.tasks import program_lists, program_numbers, program_texts
 from loramix.pocket.words import Split, bucket
 
 
@@ -24,6 +26,8 @@ class Program:
     args: str
     body: str  # what stands after `return`
     inputs: Sequence[tuple[object, ...]]
+    does: Sequence[str] = ()  # ways to say what it does, each a verb and what follows it
+    parts: tuple[str, int, str, str] | None = None  # of a list program: filter, k, map, reduction
 
     @property
     def code(self) -> str:
@@ -103,6 +107,7 @@ def list_programs() -> Iterator[Program]:
                         "numbers",
                         body,
                         _LISTS,
+                        parts=(which, k, change, end),
                     )
 
 
@@ -110,91 +115,30 @@ def _name_of(which: str, k: int) -> str:
     return "" if which == "all" else f"{which}_{k}" if k else which
 
 
-_WORDS = (("hello world",), ("Level",), ("a quick test of text",))
+_TEXTS = (("hello world",), ("Level",), ("a quick test of Text 27.",))
 _NUMBERS = ((3, 4), (10, 7), (6, 6))
 _SINGLE = ((4,), (9,), (15,))
-
-TEXT: tuple[tuple[str, str, str], ...] = (  # what it returns | name | body
-    ("a text reversed|the text backwards", "reverse_text", "text[::-1]"),
-    ("a text in upper case|a text in capital letters", "to_upper", "text.upper()"),
-    ("a text in lower case|a text in small letters", "to_lower", "text.lower()"),
-    ("the number of words in a text|how many words a text has", "count_words",
-     "len(text.split())"),
-    ("the number of vowels in a text|how many vowels a text has", "count_vowels",
-     "sum(c in 'aeiou' for c in text.lower())"),
-    ("whether a text is a palindrome|if a text reads the same backwards", "is_palindrome",
-     "text.lower() == text.lower()[::-1]"),
-    ("the first letter of a text|the first character of a text", "first_letter", "text[0]"),
-    ("the last letter of a text|the last character of a text", "last_letter", "text[-1]"),
-    ("the length of a text|how many characters a text has", "text_length", "len(text)"),
-    ("the words of a text as a list|a list of the words in a text", "split_words",
-     "text.split()"),
-    ("a text without spaces|a text with all spaces removed", "remove_spaces",
-     "text.replace(' ', '')"),
-    ("the longest word in a text|the longest word of a text", "longest_word",
-     "max(text.split(), key=len)"),
-    ("the words of a text in alphabetical order|the sorted words of a text", "sort_words",
-     "sorted(text.split())"),
-    ("the number of different letters in a text|how many different characters a text has",
-     "count_different", "len(set(text))"),
-    ("a text with the first letter in upper case|a capitalized text", "capitalize_text",
-     "text.capitalize()"),
-    ("a text repeated twice|a text two times", "repeat_twice", "text * 2"),
-)  # fmt: skip
-PAIR: tuple[tuple[str, str, str], ...] = (
-    ("the sum of two numbers|two numbers added", "add", "a + b"),
-    ("the product of two numbers|two numbers multiplied", "multiply", "a * b"),
-    ("the difference of two numbers|one number minus another", "subtract", "a - b"),
-    ("the larger of two numbers|the maximum of two numbers", "larger", "max(a, b)"),
-    ("the smaller of two numbers|the minimum of two numbers", "smaller", "min(a, b)"),
-    ("the average of two numbers|the mean of two numbers", "average", "(a + b) / 2"),
-    ("the area of a rectangle|the area of a rectangle from its sides", "rectangle_area", "a * b"),
-    ("the perimeter of a rectangle|the perimeter of a rectangle from its sides",
-     "rectangle_perimeter", "2 * (a + b)"),
-    ("the area of a triangle|the area of a triangle from base and height", "triangle_area",
-     "a * b / 2"),
-    ("a percent of b|a percentage of a number", "percent_of", "a * b / 100"),
-    ("the remainder of a divided by b|the remainder of a division", "remainder", "a % b"),
-    ("the absolute difference of two numbers|the distance between two numbers", "distance",
-     "abs(a - b)"),
-    ("a to the power of b|a raised to b", "power", "a ** b"),
-    ("whether a is divisible by b|if a can be divided by b", "is_divisible", "a % b == 0"),
-)  # fmt: skip
-SINGLE: tuple[tuple[str, str, str], ...] = (
-    ("the square of a number|a number squared", "square", "n * n"),
-    ("the cube of a number|a number cubed", "cube", "n ** 3"),
-    ("the double of a number|a number doubled", "double", "n * 2"),
-    ("half of a number|a number divided by two", "half", "n / 2"),
-    ("whether a number is even|if a number is even", "is_even", "n % 2 == 0"),
-    ("whether a number is odd|if a number is odd", "is_odd", "n % 2 == 1"),
-    ("the absolute value of a number|a number without its sign", "absolute", "abs(n)"),
-    ("the square root of a number|the root of a number", "square_root", "n ** 0.5"),
-    ("a list of the numbers from 1 to n|the numbers up to n as a list", "count_to",
-     "list(range(1, n + 1))"),
-    ("the sum of the numbers from 1 to n|the sum of all numbers up to n", "sum_to",
-     "sum(range(1, n + 1))"),
-    ("whether a number is prime|if a number is a prime", "is_prime",
-     "n > 1 and all(n % d for d in range(2, n))"),
-    ("the divisors of a number|a list of the divisors of a number", "divisors",
-     "[d for d in range(1, n + 1) if n % d == 0]"),
-    ("the number of digits of a number|how many digits a number has", "count_digits",
-     "len(str(n))"),
-    ("the sum of the digits of a number|the digit sum of a number", "digit_sum",
-     "sum(int(d) for d in str(n))"),
-    ("a temperature in Celsius as Fahrenheit|Celsius converted to Fahrenheit", "to_fahrenheit",
-     "n * 9 / 5 + 32"),
-    ("the squares from 1 to n|a list of the squares up to n", "squares_to",
-     "[d * d for d in range(1, n + 1)]"),
-)  # fmt: skip
+_ITEMS = (([3, 8, -2, 8, 5, 11, 4],), ([6, 1, 9, 12, 2],))
+_TABLES: tuple[tuple[Sequence[program_texts.Row], str, Sequence[tuple[object, ...]]], ...] = (
+    (program_texts.TEXT, "text", _TEXTS),
+    (program_texts.TEXT_AND_LETTER, "text, letter", (("hello world", "l"), ("Anna", "x"))),
+    (program_texts.TWO_TEXTS, "first, second", (("listen", "silent"), ("Ada", "Lovelace"))),
+    (program_numbers.PAIR, "a, b", _NUMBERS),
+    (program_numbers.SINGLE, "n", _SINGLE),
+    (program_lists.LIST, "items", _ITEMS),
+    (program_lists.LIST_AND_ITEM, "items, item", (([3, 8, -2, 8, 5], 8), ([6, 1, 9, 12], 1))),
+    (program_lists.TWO_LISTS, "first, second", (([3, 8, 5, 8], [5, 6, 8, 1]), ([1, 2], [4, 3]))),
+    (program_texts.WORDS, "words", ((["apple", "kiwi", "Fig", "banana"],), (["one", "to"],))),
+)
 
 
 def written_programs() -> Iterator[Program]:
-    """The text and number programs."""
-    for table, args, inputs in (
-        (TEXT, "text", _WORDS), (PAIR, "a, b", _NUMBERS), (SINGLE, "n", _SINGLE),
-    ):  # fmt: skip
-        for says, name, body in table:
-            yield Program(name, says.split("|"), name, args, body, inputs)
+    """The text, number and list functions that are written one by one."""
+    for rows, args, inputs in _TABLES:
+        for said, name, body in rows:
+            says = [way for way in said.split("|") if way[0] != "~"]
+            does = [way[1:] for way in said.split("|") if way[0] == "~"]
+            yield Program(name, says, name, args, body, inputs, does=does)
 
 
 LIST_PROGRAMS = tuple(list_programs())
@@ -219,9 +163,13 @@ def split_programs(split: Split) -> dict[str, list[Program]]:
 def draw_program(rng: random.Random, split: Split) -> Program:
     """Mostly a list program; written ones, which have no parts to recombine, only in training.
 
-    The filter is drawn first, so that each is as likely as every other.
+    The filter is drawn first, so that each is as likely as every other. Those that change no
+    number, which are what people ask for most, come more often in training.
     """
     if split != "test" and rng.random() < 0.3:
         return rng.choice(WRITTEN_PROGRAMS)
     kinds = split_programs(split)
+    if split != "test" and rng.random() < 0.15:
+        plain = [[p for p in some if "/same/" in p.key] for some in kinds.values()]
+        return rng.choice(rng.choice([some for some in plain if some]))
     return rng.choice(kinds[rng.choice(sorted(kinds))])

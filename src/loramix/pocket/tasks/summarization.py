@@ -67,6 +67,14 @@ What is [important/worth knowing] in this {kind}, in one line?
 One sentence that sums up this {kind}, please.
 What does it come down to?
 ~Tell me in one sentence what this {kind} says.
+[Pros and cons of this {kind}/Praise and complaints in this {kind}]
+What are the [pros and cons/pluses and minuses/ups and downs] in this {kind}?
+~Name the strengths and the weaknesses that this {kind} [names/tells of].
+What [worked/went well] and what [didn't/went badly], in one line?
+[Likes and dislikes/Plus and minus] of this {kind}
+What pleased the [customer/writer] and what bothered them?
+Compliments and complaints in one line, please.
+What did they like and what not? [One line./In one sentence.]
 """)
 
 

@@ -20,11 +20,12 @@ class Task:
     """A task that makes its own data.
 
     Attributes:
-        name: the skill's name.
+        name: the task's name.
         description: one sentence, as a skill's card shows it.
         draw: makes one example of a split from a random generator.
         score_many: scores texts against their examples, each from 0 to 1.
         max_new_tokens: tokens that the longest completion needs on the pocket base.
+        variant_of: the task of which this one draws other requests; empty for none.
     """
 
     name: str
@@ -32,6 +33,12 @@ class Task:
     draw: Draw
     score_many: Score
     max_new_tokens: int = 64
+    variant_of: str = ""
+
+    @property
+    def skill(self) -> str:
+        """What is learned from it."""
+        return self.variant_of or self.name
 
     def examples(self, split: Split, n: int, seed: int = 0) -> list[Example]:
         """`n` distinct examples of `split`; the same seed gives the same list.
