@@ -21,7 +21,7 @@ from gate_data import say, table
 from loramix.base import load_base
 from loramix.demo.settings import DemoSettings
 from loramix.evaluate.forgetting import measure_forgetting
-from loramix.pocket.tasks import TASKS
+from loramix.pocket.tasks import BRIEF as TASKS
 from loramix.train import SkillJob
 
 

@@ -25,7 +25,7 @@ from loramix.adapter import LoraSettings
 from loramix.base import Base, load_base
 from loramix.config import TrainConfig
 from loramix.evaluate import evaluate_skills
-from loramix.pocket.tasks import TASKS
+from loramix.pocket.tasks import BRIEF as TASKS
 from loramix.train import SkillJob, train_skills
 
 
