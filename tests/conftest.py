@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -20,6 +21,12 @@ torch.set_num_threads(1)
 # The same examples in every run: a red test is red again, and its time is known.
 settings.register_profile("loramix", deadline=None, derandomize=True, max_examples=20)
 settings.load_profile("loramix")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the imports have made out of the garbage collections of the tests."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

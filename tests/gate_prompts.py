@@ -6,7 +6,7 @@ import functools
 
 from loramix.base import Base
 from loramix.gate import LearnedGate, RoutedExample, learn_gate
-from loramix.pocket.tasks import COMPOSITES, NONE, TASKS
+from loramix.pocket.tasks import BRIEF, COMPOSITES, NONE
 from loramix.pocket.words import Split
 from tiny_base import make_base
 
@@ -23,7 +23,7 @@ def tiny_base() -> Base:
 @functools.cache
 def prompts_of(name: str, split: Split, count: int) -> tuple[str, ...]:
     """Prompts of one pocket task, or of none of them."""
-    task = NONE if name == "none" else TASKS[name]
+    task = NONE if name == "none" else BRIEF[name]
     return tuple(example.prompt for example in task.examples(split, count))
 
 
@@ -42,4 +42,4 @@ def examples_for(skills: tuple[str, ...], split: Split, count: int) -> tuple[Rou
 @functools.cache
 def tiny_gate(skills: tuple[str, ...] = SKILLS) -> LearnedGate:
     """A gate for `skills`; tests must not change it."""
-    return learn_gate(tiny_base(), examples_for(skills, "train", 400), skills, memory=MEMORY)
+    return learn_gate(tiny_base(), examples_for(skills, "train", 600), skills, memory=MEMORY)

@@ -252,6 +252,7 @@ def test_mistakes_are_told_and_the_chat_goes_on(talk: Talk) -> None:
     assert f"> {expected('the cat', 'cats')}\n[cats=1" in shown
 
 
+@pytest.mark.slow
 def test_a_line_that_is_no_text_is_told_and_the_chat_goes_on(folder: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "loramix", "chat", "--mix", "cats", "--library", folder],

@@ -531,6 +531,7 @@ def test_a_base_that_is_not_there_ends_with_1(place: Path, tmp_path: Path) -> No
     refused(run("train", tmp_path / "config.yaml"), "nosuch", code=1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
 def test_a_device_that_fails_gives_way_to_the_cpu_with_one_warning(place: Path) -> None:
     call = ["generate", "hi", "--max-new-tokens", "2", "--library", str(place / "library")]

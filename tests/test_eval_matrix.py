@@ -38,6 +38,9 @@ from loramix.merge import merge_adapters
 from loramix.mix import Mix
 from loramix.pocket.tasks import TASKS
 
+# All share one evaluation of five skills on the shipped base.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def base() -> Base:

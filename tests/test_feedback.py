@@ -55,6 +55,7 @@ def best(gate: LearnedGate, prompt: str) -> str:
     return (*gate.skills, "base")[int(gate.scores([prompt])[0].argmax())]
 
 
+@pytest.mark.slow
 def test_a_handful_of_corrections_is_learned_kept_and_costs_the_old_prompts_nothing(
     library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_handful_of_corrections_is_learned_kept_and_costs_the_old_prompts_noth
     assert len(gate_of(library).corrected.features) == 0
 
 
+@pytest.mark.slow
 def test_what_is_corrected_again_is_corrected_anew(library: Path, tmp_path: Path) -> None:
     prompt = "Put it to me in a nutshell, would you"
     for skill in ("summarization", "none"):
@@ -94,6 +96,7 @@ def test_what_is_corrected_again_is_corrected_anew(library: Path, tmp_path: Path
     assert best(gate_of(library), prompt) == "base"
 
 
+@pytest.mark.slow
 def test_lines_of_every_form_are_read_and_those_without_an_answer_passed_over(
     library: Path, tmp_path: Path
 ) -> None:
@@ -135,6 +138,7 @@ def test_a_correction_in_a_conversation_teaches_the_request_and_not_the_words_th
     assert int(after.argmax()) == int(before.argmax())
 
 
+@pytest.mark.slow
 def test_a_dry_run_measures_and_writes_nothing_even_on_the_library_that_ships(
     tmp_path: Path, library: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,6 +231,7 @@ def test_a_library_without_a_gate_is_told_so(tmp_path: Path) -> None:
         feedback(file, library=empty.path, device="cpu")
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_object_and_ends_with_the_code_of_its_error(
     library: Path, tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def test_skills_of_a_library_keep_their_scores_and_one_adapter_loses_the_first_t
     assert json.loads(json.dumps(found.to_dict()))["tasks"] == list(TASKS)
 
 
+@pytest.mark.slow
 def test_skills_that_were_trained_already_are_taken_in_as_they_are(tmp_path: Path) -> None:
     base = make_base()
     done = train_skills(base, JOBS[:2], CONFIG, tmp_path / "before")

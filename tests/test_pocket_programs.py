@@ -30,7 +30,7 @@ def test_no_two_programs_are_asked_for_in_the_same_words() -> None:
 def test_the_same_words_never_ask_for_list_programs_with_other_results() -> None:
     rng = random.Random(3)
     said: dict[str, programs.Program] = {}
-    for _ in range(40_000):
+    for _ in range(15_000):
         program = rng.choice(programs.LIST_PROGRAMS)
         assert program.parts is not None
         speaker = Speaker(rng, *program.parts)
@@ -38,7 +38,7 @@ def test_the_same_words_never_ask_for_list_programs_with_other_results() -> None
         way = speaker.thing() if habit < 0.4 else joined(rng, speaker.steps(habit < 0.7))
         other = said.setdefault(way, program)
         assert other.tests() == program.tests(), (way, other.key, program.key)
-    assert len(said) > 20_000
+    assert len(said) > 9_000
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ def test_what_is_loaded_answers_the_next_request_and_goes_again(
     assert text(http.post(CHAT, json=chat(SUM))) == wanted
 
 
+@pytest.mark.slow
 def test_a_stream_on_its_way_keeps_the_skill_that_is_replaced_and_removed(
     http: httpx.Client, server: ServerProcess
 ) -> None:
@@ -226,6 +227,7 @@ def test_an_expert_is_listed_as_one(http: httpx.Client) -> None:
     assert http.get("/v1/models/math").json()["loramix"]["kind"] == "skill"
 
 
+@pytest.mark.slow
 def test_changes_at_the_same_time_all_happen(http: httpx.Client, server: ServerProcess) -> None:
     answers: list[httpx.Response] = []
 

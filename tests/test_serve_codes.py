@@ -162,6 +162,7 @@ def test_penalties_have_their_ranges(http: Any, field: str, values: tuple[Any, .
             assert http.post(path, json={**body, field: value}).status_code == 200, value
 
 
+@pytest.mark.slow
 def test_who_comes_while_the_server_ends_is_told_so() -> None:
     """The connection was open and its request had begun, so that it still gets an answer."""
     data = json.dumps(chat(SUM, "math")).encode()

@@ -72,6 +72,7 @@ def test_a_skill_that_was_read_goes_on_without_its_file(library: Path) -> None:
         assert works(http, "code")
 
 
+@pytest.mark.slow
 def test_skills_in_memory_do_not_hang_on_their_files_that_are_cut_or_overwritten(
     library: Path,
 ) -> None:
@@ -286,6 +287,7 @@ def test_after_sigkill_the_library_opens_and_the_server_starts_again(
         assert works(http)
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_frees_its_place() -> None:
     with serving() as server, server.client() as http:
         with http.stream("POST", CHAT, json=chat("Tell me more", "base", n=8, **LONG)) as got:

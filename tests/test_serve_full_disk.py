@@ -90,6 +90,7 @@ def test_an_adapter_that_cannot_be_copied_is_refused(
     assert tree(library.parent) == before
 
 
+@pytest.mark.slow
 def test_a_library_on_a_full_disk_stays_as_it_is_and_can_be_changed_when_there_is_room(
     library: Path,
 ) -> None:

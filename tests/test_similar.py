@@ -106,6 +106,7 @@ def test_adding_a_skill_again_under_another_name_says_so(
     remove("sums", library=library, device="cpu")
 
 
+@pytest.mark.slow
 def test_few_prompts_leave_it_to_the_weights(library: Path, tmp_path: Path) -> None:
     examples = prompts_of("math", 6, tmp_path / "math.jsonl")
     result = add(
