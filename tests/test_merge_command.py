@@ -25,7 +25,7 @@ from loramix.merge import merge_adapters, output
 from loramix.merge.expert import Expert
 from loramix.merge.inputs import Material
 from loramix.merge.output import whole_folder
-from loramix.merge.retention import Judge, Kept, kept
+from loramix.merge.retention import Judge, Kept, kept, scored_skills
 from loramix.merge.search import Candidate, search
 from loramix.mixed import MixedModel
 from test_cli import refused, run
@@ -290,6 +290,15 @@ def test_a_kill_leaves_the_old_expert_the_new_one_or_none(
 # ── retention and the search ─────────────────────────────────────────────────────────────────
 
 
+def test_a_skill_is_scored_on_the_task_that_its_card_tells_of_or_of_its_name() -> None:
+    told = {"math": "math_brief", "code": "", "qa": "question-answering", "north": ""}
+    found = scored_skills(told, None)
+    assert {name: task.name for name, task in found.items()} == {
+        "math": "math_brief", "code": "code", "qa": "qa",
+    }  # fmt: skip
+    assert list(scored_skills(told, "code")) == ["code"]
+
+
 def test_scores_before_and_after_with_a_plot(tmp_path: Path) -> None:
     out = tmp_path / "expert"
     told = run("merge", "sentiment", "code", "-o", out, "--examples", 4, "--json").json()
@@ -331,7 +340,7 @@ def searched(library: Path, seconds: float, judge: FakeJudge) -> tuple[Expert, l
         seconds,
         rank=None,
         seed=0,
-        material=Material(make_base(), adapters, {}),
+        material=Material(make_base(), adapters, {}, {}),
         methods=["linear", "ties"],
     )
     return expert, [trial.kept for trial in trials]

@@ -53,8 +53,8 @@ class SkillCard(BaseModel):
 
     @property
     def task(self) -> str:
-        """The builtin task that the skill has learned; its own name where nothing says."""
-        return str(self.provenance.get("task") or self.name)
+        """What the provenance says of the builtin task that it has learned; empty: nothing."""
+        return str(self.provenance.get("task") or "")
 
 
 def model_card(card: SkillCard) -> str:

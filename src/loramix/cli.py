@@ -89,7 +89,7 @@ def demo(
         bool,
         typer.Option(
             "--full",
-            help="Teach requests in people's own words, as the shipped library was: an hour.",
+            help="Teach requests in people's own words, as the shipped library was: 20 minutes.",
         ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,

@@ -91,7 +91,7 @@ def evaluate(
             metavar="A,B",
             help="Builtin tasks; composites (requests that need two skills); FILE; "
             "ORG/DATASET[:CONFIG]\\[@SPLIT] of the hub. SKILL=FILE says whose task it is. "
-            "Without it: all that the skills' names say.",
+            "Without it: the builtin tasks that the skills have learned.",
         ),
     ] = None,
     systems: Annotated[

@@ -60,7 +60,7 @@ def merge(
         str | None,
         typer.Option(
             help="Which skills are scored before and after: code,math or none. Without it: those "
-            "that have a builtin task of their name."
+            "that have learned a builtin task."
         ),
     ] = None,
     examples: Annotated[

@@ -243,7 +243,7 @@ def samples_of(
     from loramix.evaluate.samples import Shown, answer_samples
     from loramix.gate import make_policy
     from loramix.mix import Mix
-    from loramix.pocket.tasks import NONE, TASKS
+    from loramix.pocket.tasks import NONE, task_of
 
     each = 2 if len(tasks) < 3 else 1
     shown = [
@@ -255,7 +255,7 @@ def samples_of(
         [example] = kind.answerable("test", 1, seed)
         what = f"two skills: {' and '.join(kind.skills)}"
         shown.append(Shown(what, example.prompt, kind.max_new_tokens))
-    if any(name in TASKS for name in library.skills):
+    if any(task_of(name, library.skill(name).card.task) for name in library.skills):
         shown.append(Shown("none of the skills", NONE.examples("test", 1, seed)[0].prompt, 48))
     return answer_samples(answers, shown, router, make_policy(library))
 
@@ -272,12 +272,14 @@ def merge_all(base: Base, library: Library, seed: int) -> Expert:
     from loramix.commands.eval_systems import Expert, digests
     from loramix.merge import METHODS, merge_adapters
     from loramix.merge.inputs import Material
+    from loramix.merge.retention import scored_skills
     from loramix.storage import sha256
 
     adapters = {name: skill.adapter(base) for name, skill in library.skills.items()}
     prompts = {name: skill.card.examples for name, skill in library.skills.items()}
+    told = {name: skill.card.task for name, skill in library.skills.items()}
     method = METHODS[METHOD]
-    material = Material(base, adapters, prompts).of(method)
+    material = Material(base, adapters, prompts, scored_skills(told, None)).of(method)
     expert = merge_adapters(adapters, method=METHOD, seed=seed, **material)
     digest = sha256(json.dumps([METHOD, seed, *digests(library).values()]).encode())
     return Expert(

@@ -77,8 +77,9 @@ def measure_composites(
     ]
     if before is None and "top1" not in systems:
         return result
+    told = {name: library.skill(name).card.task for name in library.skills}
     with phases.phase("measure their skills") as step:
-        result["skills"] = _before_after(after, before, kinds, limit, seed, step)
+        result["skills"] = _before_after(after, before, kinds, told, limit, seed, step)
     return result
 
 
@@ -86,13 +87,14 @@ def _before_after(
     after: Answers,
     before: Answers | None,
     kinds: Mapping[str, Composite],
+    told: Mapping[str, str],
     limit: int,
     seed: int,
     step: Step,
 ) -> dict[str, dict[str, Any]]:
-    """Each skill of the composites on its own task, alone, in both libraries."""
+    """Each skill of the composites on the task that its card tells of, alone, in both libraries."""
     from loramix.evaluate import evaluate_skills
-    from loramix.pocket.tasks import TASKS
+    from loramix.pocket.tasks import TASKS, task_of
 
     names = dict.fromkeys(skill for kind in kinds.values() for skill in kind.skills)
     found: dict[str, dict[str, Any]] = {name: {} for name in names}
@@ -102,7 +104,7 @@ def _before_after(
         scores = evaluate_skills(
             answers.base,
             answers.mixed,
-            {name: TASKS[name] for name in names},
+            {name: task_of(name, told.get(name, "")) or TASKS[name] for name in names},
             ["skill"],
             limit,
             seed,

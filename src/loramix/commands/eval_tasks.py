@@ -19,7 +19,7 @@ from loramix.data.load import COMPLETION, PROMPT, load_examples, load_train_dev
 from loramix.errors import DataError, UsageError, nearest
 from loramix.evaluate import EvalTask, Metric, both_right, check_metric, find_metric, own_metric
 from loramix.mix import Mix
-from loramix.pocket.tasks import BUILTIN, COMPOSITES, Task
+from loramix.pocket.tasks import BUILTIN, COMPOSITES, Task, task_of
 
 COMPOSITES_WORD = "composites"
 HUB = "hub:"
@@ -49,7 +49,7 @@ class Reading:
     """How tasks are read.
 
     Attributes:
-        skills: those of the library, each with the builtin task that it may have learned.
+        skills: those of the library, each with the builtin task that its card tells of.
         limit: examples a task.
         seed: of drawing them.
         metrics: task → metric; `ALL` for the others.
@@ -181,13 +181,14 @@ def _all(reading: Reading, settings: Config | None) -> list[str]:
     """All skills of the YAML; or the builtin tasks and composites whose skills are there."""
     if settings is not None:
         return [*settings.skills, *settings.blends]
-    learned = {name: task for name, task in reading.skills.items() if task in BUILTIN}
+    found = {name: task_of(name, told) for name, told in reading.skills.items()}
+    learned = {name: task.name for name, task in found.items() if task is not None}
     names = [name if name == task else f"{name}={task}" for name, task in learned.items()]
     if all(skill in reading.skills for kind in COMPOSITES.values() for skill in kind.skills):
         names.append(COMPOSITES_WORD)
     if not names:
         raise UsageError(
-            "Nothing says what to measure on: no builtin task has the name of a skill.",
+            "Nothing says what to measure on: no skill has learned a builtin task.",
             given=f"skills {', '.join(reading.skills) or 'none'}",
             expected=f"skills such as {', '.join(BUILTIN)}, or tasks that are named",
             hint="give data of a skill, --tasks SKILL=FILE, or the YAML that it was trained with",
@@ -348,6 +349,8 @@ def _draw(examples: list[Example], limit: int, seed: int) -> list[Example]:
 
 
 def _skill(name: str, reading: Reading) -> str | None:
+    if name not in reading.skills and name in BUILTIN:
+        name = BUILTIN[name].skill
     return name if name in reading.skills else None
 
 

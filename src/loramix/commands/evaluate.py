@@ -358,13 +358,13 @@ def _routing(
 ) -> dict[str, Any]:
     """Router → how well it routes the prompts of the tasks; see `evaluate_router`."""
     from loramix.evaluate import evaluate_router
-    from loramix.pocket.tasks import NONE, TASKS
+    from loramix.pocket.tasks import NONE
 
     prompts: dict[str, list[str]] = {}
     for task in wanted.tasks:
         if task.skill is not None:
             prompts.setdefault(task.skill, []).extend(e.prompt for e in task.examples)
-    builtin = any(task.name in TASKS for task in wanted.tasks)
+    builtin = any(task.builtin for task in wanted.tasks)
     none = [e.prompt for e in NONE.examples("test", limit, seed)] if builtin else []
     both = {
         name: (kind.skills, [e.prompt for e in kind.answerable("test", limit, seed)])

@@ -84,12 +84,13 @@ def merge(
     chosen = find_method(method or "linear")
     out = out.expanduser()
     check_place(out, force)
-    scored = scored_skills({name: source.task for name, source in sources.items()}, tasks)
+    told = {name: source.task for name, source in sources.items()}
+    learned, scored = scored_skills(told, None), scored_skills(told, tasks)
     if auto_seconds is not None and not scored:
         raise UsageError(
             "--auto needs something to measure.",
             given=", ".join(sources),
-            expected="at least one skill with a builtin task of its name",
+            expected="at least one skill that has learned a builtin task",
             hint="leave out --auto, and choose a method",
         )
     from loramix.adapter import read_adapter
@@ -118,7 +119,8 @@ def merge(
             base = load_base(opened.base_id, device)
             opened.check_base(base)
             adapters = {name: read_adapter(s.folder, base) for name, s in sources.items()}
-        material = Material(base, adapters, {name: s.prompts for name, s in sources.items()})
+        prompts = {name: source.prompts for name, source in sources.items()}
+        material = Material(base, adapters, prompts, learned)
         trials = None
         if auto_seconds is not None:
             expert, trials = _searched(
@@ -224,10 +226,10 @@ def _foreign(folder: Path, library: Library) -> _Source:
     from loramix.adapter_files import CONFIG_FILE
     from loramix.transaction import CARD, read_card
 
-    said, wanted, source = "", library.base_id, _Source(folder, (), folder.resolve().name)
+    said, wanted, source = "", library.base_id, _Source(folder, (), "")
     if (folder / CARD).is_file():
         card = read_card(folder)
-        source = _Source(folder, card.examples, card.task or source.task)
+        source = _Source(folder, card.examples, card.task)
         if card.base_fingerprint and card.base_fingerprint != library.fingerprint:
             said = f"{card.base_id}, fingerprint {card.base_fingerprint[:16]}"
             wanted = f"{library.base_id}, fingerprint {library.fingerprint[:16]}"

@@ -25,7 +25,7 @@ skills:
     data: {builtin: sentiment, limit: 2000}
   math:
     description: works out arithmetic, percentages and equations
-    data: {builtin: math_brief, limit: 2000}   # math: in people's own words, for 50,000 rows
+    data: {builtin: math_brief, limit: 2000}   # math: in people's own words, for 30,000 rows
 
   # Your own data: take the # off, and name your file and its columns.
   # support:

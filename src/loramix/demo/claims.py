@@ -81,7 +81,7 @@ def retention(
     if not settings.expert:
         return {}
     method = METHODS[settings.expert]
-    material = Material(base, adapters, {}).of(method)
+    material = Material(base, adapters, {}, settings.tasks).of(method)
     expert = merge_adapters(adapters, method=settings.expert, seed=seed, **material)
     judge = Judge(base, settings.tasks, "test", settings.test_examples, seed)
     after = judge.expert(expert.adapter, lambda note, done, total: step(done, total, note))

@@ -73,7 +73,7 @@ class DemoSettings:
 
 
 def full_settings() -> DemoSettings:
-    """The demo that made the library that ships: an hour for requests in people's own words."""
+    """The demo that made the library that ships, with requests in people's own words."""
     settings = DemoSettings()
     examples = {
         "sentiment": 2500,

@@ -22,7 +22,7 @@ from loramix.merge.methods import Method
 from loramix.merge.stream import Stream
 from loramix.mix import Mix
 from loramix.mixed import MixedModel
-from loramix.pocket.tasks import TASKS
+from loramix.pocket.tasks import Task
 
 ROWS = 48
 RIDGE = 1e-3
@@ -34,7 +34,10 @@ Row = tuple[str, str]
 
 
 def skill_rows(
-    base: Base, adapters: Mapping[str, Adapter], prompts: Mapping[str, Sequence[str]]
+    base: Base,
+    adapters: Mapping[str, Adapter],
+    prompts: Mapping[str, Sequence[str]],
+    tasks: Mapping[str, Task],
 ) -> dict[str, list[Row]]:
     """Prompts with answers of each skill.
 
@@ -42,14 +45,15 @@ def skill_rows(
         base: the frozen base.
         adapters: skill → adapter.
         prompts: skill → example prompts of its card, for a skill without a builtin task.
+        tasks: skill → the builtin task that it has learned.
 
     Raises:
         ConfigError: a skill has neither.
     """
     rows = {}
     for name, adapter in adapters.items():
-        if name in TASKS:
-            examples = TASKS[name].examples("train", ROWS)
+        if name in tasks:
+            examples = tasks[name].examples("train", ROWS)
             rows[name] = [(example.prompt, example.completion) for example in examples]
             continue
         asked = list(prompts.get(name, ()))
@@ -72,12 +76,17 @@ class Material:
         base: the frozen base.
         adapters: skill → adapter.
         prompts: skill → example prompts of its card.
+        tasks: skill → the builtin task that it has learned, where it has.
     """
 
     def __init__(
-        self, base: Base, adapters: Mapping[str, Adapter], prompts: Mapping[str, Sequence[str]]
+        self,
+        base: Base,
+        adapters: Mapping[str, Adapter],
+        prompts: Mapping[str, Sequence[str]],
+        tasks: Mapping[str, Task],
     ) -> None:
-        self._base, self._adapters, self._prompts = base, adapters, prompts
+        self._base, self._adapters, self._prompts, self._tasks = base, adapters, prompts, tasks
 
     def of(self, method: Method) -> dict[str, Any]:
         """The arguments of `merge_adapters` that a method needs."""
@@ -87,7 +96,7 @@ class Material:
 
     @cached_property
     def _rows(self) -> dict[str, list[Row]]:
-        return skill_rows(self._base, self._adapters, self._prompts)
+        return skill_rows(self._base, self._adapters, self._prompts, self._tasks)
 
     @cached_property
     def _stream(self) -> Stream:

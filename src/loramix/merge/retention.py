@@ -10,7 +10,7 @@ from loramix.errors import UsageError, nearest
 from loramix.evaluate import Answers, TestSet, evaluate_skills
 from loramix.lora import Adapter
 from loramix.mixed import MixedModel
-from loramix.pocket.tasks import BUILTIN, Task
+from loramix.pocket.tasks import Task, task_of
 from loramix.pocket.words import Split
 
 NONE = "none"
@@ -27,13 +27,14 @@ def scored_skills(skills: Mapping[str, str], tasks: str | None) -> dict[str, Tas
     """The skills that are scored: those with a builtin task, or those of them asked for.
 
     Args:
-        skills: skill → the name of the builtin task that it may have learned.
+        skills: skill → the builtin task that its card tells of, or an empty text.
         tasks: skills with commas, or "none"; None is all.
 
     Raises:
         UsageError: one that is not merged, or has no builtin task.
     """
-    can = {name: BUILTIN[task] for name, task in skills.items() if task in BUILTIN}
+    found = {name: task_of(name, told) for name, told in skills.items()}
+    can = {name: task for name, task in found.items() if task is not None}
     if tasks is None:
         return can
     asked = [name.strip() for name in tasks.split(",") if name.strip()]
@@ -48,7 +49,7 @@ def scored_skills(skills: Mapping[str, str], tasks: str | None) -> dict[str, Tas
                 expected=f"some of {', '.join(can)}" if can else NONE,
                 hint=f"did you mean {near!r}?"
                 if near
-                else "name skills that are merged and have a builtin task of their name, or none",
+                else "name skills that are merged and have learned a builtin task, or none",
             )
     return {name: task for name, task in can.items() if name in asked}
 

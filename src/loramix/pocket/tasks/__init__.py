@@ -24,4 +24,10 @@ BRIEF: dict[str, Task] = {**TASKS, "math": math.BRIEF, "code": code.BRIEF}
 BUILTIN: dict[str, Task] = {**TASKS, **{task.name: task for task in BRIEF.values()}}
 """All that can be named as data: `builtin: math`, `builtin: math_brief`."""
 
-__all__ = ["BRIEF", "BUILTIN", "COMPOSITES", "NONE", "TASKS", "Composite", "Task"]
+
+def task_of(skill: str, told: str = "") -> Task | None:
+    """The builtin task that a skill has learned: the one its card tells of, or that of its name."""
+    return BUILTIN.get(told) or TASKS.get(skill)
+
+
+__all__ = ["BRIEF", "BUILTIN", "COMPOSITES", "NONE", "TASKS", "Composite", "Task", "task_of"]

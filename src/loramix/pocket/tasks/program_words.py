@@ -225,7 +225,8 @@ class Speaker:
         """The numbers after the filter and the map: "the squares of the even numbers"."""
         if self._change == "same":
             return self._numbers() + where
-        if self._rng.random() < 0.3:
+        # "the sum of the numbers, squared" squares the sum
+        if self._end in ("list", "sorted", "set") and self._rng.random() < 0.3:
             return f"{self._numbers()}{where}, {self._say(AFTERWARDS[self._change])}"
         return f"the {self._say(PLURALS[self._change])} of {self._numbers()}{where}"
 
