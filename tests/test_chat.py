@@ -319,6 +319,7 @@ def test_a_wrong_start_ends_the_command(talk: Talk, tmp_path: Path) -> None:
 # ── the cold start ───────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_the_command_loads_nothing_that_it_does_not_need(folder: Path) -> None:
     call = [
         "generate",

@@ -103,6 +103,7 @@ def test_ctrl_c_ends_it_soon_says_what_is_kept_and_the_next_run_goes_on(tmp_path
     assert goes_on(cache)["cached"] == int(kept[1]) >= 20
 
 
+@pytest.mark.slow
 @linux
 def test_ctrl_c_before_the_first_answer_says_that_there_is_none(tmp_path: Path) -> None:
     running = start(tmp_path / "answers")

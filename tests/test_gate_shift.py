@@ -101,6 +101,7 @@ def test_the_features_survive_storing_and_another_encoder_is_refused() -> None:
         LearnedGate.from_state(gate.extractor, tensors, {**meta, "encoder": "0"})
 
 
+@pytest.mark.slow
 def test_gates_from_before_the_encoder_open() -> None:
     tensors, meta = tiny_gate().state()
     old = {key: value for key, value in meta.items() if key != "encoder"}

@@ -105,6 +105,7 @@ def test_one_example_is_enough_to_add_a_skill(place: Path, library: Path) -> Non
     assert "sort" in result["gate"]["skills"]
 
 
+@pytest.mark.slow
 def test_a_library_without_a_gate_gets_one_from_its_memories(
     place: Path, library: Path, base: Base
 ) -> None:

@@ -49,6 +49,7 @@ def check_refused(answer: Any, *folders: Path) -> None:
         assert str(folder) not in answer.text
 
 
+@pytest.mark.slow
 def test_an_upload_that_cannot_be_kept_is_refused(
     library: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -90,6 +90,7 @@ def prompts_of(name: str, count: int, path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_adding_a_skill_again_under_another_name_says_so(
     library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,6 +135,7 @@ def test_the_gate_learns_a_rows_own_mix_and_the_blends_for_the_others(blended: P
     assert result["blends"]["both"]["skills"] == {"cats": 0.5, "dogs": 0.5}
 
 
+@pytest.mark.slow
 def test_one_skill_is_trained_anew_beside_a_frozen_partner(blended: Path) -> None:
     train(blended)
     library = Library.open(blended.parent / "library")
