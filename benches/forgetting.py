@@ -21,7 +21,7 @@ from gate_data import say, table
 from loramix.base import load_base
 from loramix.demo.settings import DemoSettings
 from loramix.evaluate.forgetting import measure_forgetting
-from loramix.pocket.tasks import BRIEF as TASKS
+from loramix.pocket.tasks import BRIEF
 from loramix.train import SkillJob
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     base = load_base("pocket")
     jobs = [
         SkillJob(name, task.examples("train", args.examples, args.seed), (), settings.lora)
-        for name, task in TASKS.items()
+        for name, task in BRIEF.items()
     ]
     config = settings.train.model_copy(
         update={"epochs": args.epochs, "batch_size": 16, "seed": args.seed}
@@ -50,7 +50,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         found = measure_forgetting(
-            base, jobs, TASKS, config, Path(folder), n=args.test, seed=args.seed, stage=told
+            base, jobs, BRIEF, config, Path(folder), n=args.test, seed=args.seed, stage=told
         )
     result = found.to_dict() | {"seconds": time.monotonic() - start, "examples": args.examples}
     if args.json:

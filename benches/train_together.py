@@ -25,7 +25,7 @@ from loramix.adapter import LoraSettings
 from loramix.base import Base, load_base
 from loramix.config import TrainConfig
 from loramix.evaluate import evaluate_skills
-from loramix.pocket.tasks import BRIEF as TASKS
+from loramix.pocket.tasks import BRIEF
 from loramix.train import SkillJob, train_skills
 
 
@@ -40,7 +40,7 @@ def measure(
     scores: dict[str, float] = {}
     if test:
         adapters = {name: result.adapter for name, result in results.items()}
-        tasks = {name: TASKS[name] for name in results}
+        tasks = {name: BRIEF[name] for name in results}
         found = evaluate_skills(base, adapters, tasks, ("skill",), test)
         scores = {name: row["skill"]["score"] for name, row in found.items()}
     tokens = sum(result.tokens for result in results.values())
@@ -66,7 +66,7 @@ def main() -> None:
     """Measures all ways and prints the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="pocket")
-    parser.add_argument("--skills", default=",".join(TASKS))
+    parser.add_argument("--skills", default=",".join(BRIEF))
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--examples", type=int, default=1000)
@@ -80,7 +80,7 @@ def main() -> None:
     )
     lora = LoraSettings.model_validate({})
     jobs = [
-        SkillJob(name, TASKS[name].examples("train", options.examples, 0), (), lora)
+        SkillJob(name, BRIEF[name].examples("train", options.examples, 0), (), lora)
         for name in options.skills.split(",")
     ]
     warm_up = config.model_copy(update={"max_steps": 2})
