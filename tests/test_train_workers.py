@@ -20,6 +20,7 @@ from loramix.base import load_base
 from loramix.data import Example
 from loramix.errors import Interrupted, UsageError
 from loramix.train import BlendJob, SkillJob, TrainProgress, train_skills, with_mixes, workers
+from loramix.train.memory import peak_rss_mb
 from loramix.train.workers import share_out
 from test_train import LORA, difference, examples, jobs, settings
 from tiny_base import make_base, save_base
@@ -64,7 +65,8 @@ def test_skills_of_several_processes_are_what_they_are_of_one(tmp_path: Path) ->
         assert result.losses == pytest.approx(one[name].losses, rel=1e-4)
         assert result.tokens == one[name].tokens
         assert difference(result.adapter, one[name].adapter) < 1e-4
-        assert result.peak_rss_mb > 1.1 * one[name].peak_rss_mb  # that of both, added up
+        # that of both, added up: a worker's own pages come to this one's most, whatever it was
+        assert result.peak_rss_mb > peak_rss_mb() + 100
     assert {path.name for path in (tmp_path / "2").glob("part-*")} == {"part-1", "part-2"}
     assert told[-1].step <= told[-1].total == sum(result.steps for result in one.values())
     assert set(told[-1].losses) == {"short", "long"}
