@@ -23,10 +23,16 @@ settings.register_profile("loramix", deadline=None, derandomize=True, max_exampl
 settings.load_profile("loramix")
 
 
+def pytest_configure() -> None:
+    """Imports make no garbage that would be worth the collections."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Keep what the imports have made out of the garbage collections of the tests."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -146,6 +146,7 @@ def test_int8_needs_no_shared_data(settings: Settings, monkeypatch: pytest.Monke
     assert "LORAMIX_SHARED" in run_bench("int8", settings, no_bar)["missing"]["perplexity"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (pocket_path() / "config.json").exists(), reason="the pocket base is not built"
 )

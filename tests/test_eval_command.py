@@ -196,6 +196,7 @@ def test_the_systems_that_were_asked_for_answer_the_composites(place: Path) -> N
     assert told["matrix"]["tasks"] == told["matrix"]["scores"] == []
 
 
+@pytest.mark.slow
 def test_programs_that_do_harm_hold_up_no_other_and_are_told(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -120,6 +120,7 @@ def test_lines_of_every_form_are_read_and_those_without_an_answer_passed_over(
     assert result["corrections"]["passed_over"] == 3
 
 
+@pytest.mark.slow
 def test_a_correction_in_a_conversation_teaches_the_request_and_not_the_words_that_lean_on_it(
     library: Path, tmp_path: Path
 ) -> None:

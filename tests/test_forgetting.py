@@ -77,6 +77,7 @@ def test_skills_that_were_trained_already_are_taken_in_as_they_are(tmp_path: Pat
     assert found.loramix[-1] == {"yes": 1.0, "no": 1.0}
 
 
+@pytest.mark.slow
 def test_where_nothing_came_later_nothing_has_moved_or_fallen(tmp_path: Path) -> None:
     found = measure_forgetting(make_base(), JOBS[:1], TASKS, CONFIG, tmp_path, n=2)
     assert (found.moved, found.fell) == (0.0, 0.0)

@@ -45,6 +45,7 @@ def accuracy(gate: LearnedGate, skills: tuple[str, ...]) -> float:
 # ── routing ──────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_prompts_of_no_skill_go_to_the_base() -> None:
     gate = tiny_gate()
     skilled = [p for skill in SKILLS for p in prompts_of(skill, "dev", 40)]
@@ -95,6 +96,7 @@ def test_the_keywords_that_were_found_are_named() -> None:
 # ── growth ───────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_adding_a_skill_needs_no_old_data_and_costs_the_old_ones_at_most_a_point() -> None:
     old = ("math", "qa")
     gate = tiny_gate(old)
@@ -111,6 +113,7 @@ def test_adding_a_skill_needs_no_old_data_and_costs_the_old_ones_at_most_a_point
     assert {"def", "python", "function"} & set(grown.words.votes["code"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["refit", "kept"])
 def test_removing_a_skill_leaves_the_others_as_good(how: str) -> None:
     gate = tiny_gate()
@@ -183,6 +186,7 @@ def test_a_stored_gate_scores_as_the_fitted_one() -> None:
     assert again.state()[1] == meta
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_gate() -> None:
     examples = examples_for(("math", "code"), "train", 20)
     torch.manual_seed(1)

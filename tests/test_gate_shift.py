@@ -175,6 +175,7 @@ def test_the_words_of_the_request_carry_the_decision() -> None:
     assert max(told.parts, key=lambda part: part[1])[0].startswith("summarize")
 
 
+@pytest.mark.slow
 def test_why_works_for_every_router_and_names_the_nearest_examples() -> None:
     words = why(tiny_gate().words, "Write a Python function.")
     assert words.start + sum(c for _, c in words.parts) == pytest.approx(words.score, abs=1e-9)

@@ -222,6 +222,7 @@ def _corpus_text() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_the_bases_own_text_never_holds_a_prompt_with_its_answer() -> None:
     text, rng = _corpus_text(), random.Random(5)
     documents = "\n".join(make(rng) for make, _ in text.KINDS.values() for _ in range(400))
@@ -305,6 +306,7 @@ def test_the_bases_own_text_holds_no_program_of_the_test_set() -> None:
             assert program.code + "\n" not in code_seen
 
 
+@pytest.mark.slow
 def test_the_bases_own_text_holds_no_working_of_the_test_set() -> None:
     text, rng = _corpus_text(), random.Random(7)
     sums = "\n".join(text.arithmetic(rng) for _ in range(4000))

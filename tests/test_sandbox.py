@@ -90,6 +90,7 @@ def hostile_outcomes(
     return dict(zip(HOSTILE, outcomes, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_or_wrong_program_fails(
     name: str, hostile_outcomes: dict[str, TestOutcome]

@@ -19,6 +19,8 @@ from loramix.library import Library
 from loramix.pocket.tasks import TASKS
 from serve_process import ServerProcess, chat, copied_library, serving
 
+pytestmark = pytest.mark.slow
+
 CHAT, LOAD, UNLOAD = "/v1/chat/completions", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 SUM = "What is 2 + 3?"
 
@@ -96,7 +98,6 @@ def test_what_is_loaded_answers_the_next_request_and_goes_again(
     assert text(http.post(CHAT, json=chat(SUM))) == wanted
 
 
-@pytest.mark.slow
 def test_a_stream_on_its_way_keeps_the_skill_that_is_replaced_and_removed(
     http: httpx.Client, server: ServerProcess
 ) -> None:
@@ -128,7 +129,6 @@ def test_a_stream_on_its_way_keeps_the_skill_that_is_replaced_and_removed(
     assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks) == wanted
 
 
-@pytest.mark.slow
 def test_streams_go_on_while_a_gate_that_reads_layers_learns_a_skill(tmp_path: Path) -> None:
     path = copied_library(tmp_path / "library")
     shutil.copytree(path / "skills" / "math", tmp_path / "adapters" / "math")
@@ -227,7 +227,6 @@ def test_an_expert_is_listed_as_one(http: httpx.Client) -> None:
     assert http.get("/v1/models/math").json()["loramix"]["kind"] == "skill"
 
 
-@pytest.mark.slow
 def test_changes_at_the_same_time_all_happen(http: httpx.Client, server: ServerProcess) -> None:
     answers: list[httpx.Response] = []
 

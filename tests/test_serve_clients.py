@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import openai
 import pytest
-from langchain_openai import ChatOpenAI
 
 from serve_process import ServerProcess, chat, serving
+
+if TYPE_CHECKING:  # seconds of import, which those that leave the slow tests out need not wait for
+    import openai
+
+pytestmark = pytest.mark.slow
 
 SUM = "What is 2 + 3?"
 ANSWER = "2 + 3 = 5\nAnswer: 5"
@@ -24,6 +28,8 @@ def server() -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def client(server: ServerProcess) -> openai.OpenAI:
+    import openai
+
     return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
 
 
@@ -159,6 +165,8 @@ def test_penalties_change_what_is_written(client: openai.OpenAI) -> None:
 
 
 def test_models_have_root_and_parent(client: openai.OpenAI) -> None:
+    import openai
+
     listed = {model.id: model.model_extra or {} for model in client.models.list()}
     assert {"auto", "base", "math", "code"} <= listed.keys()
     assert listed["math"]["parent"] == "base"
@@ -178,6 +186,8 @@ def test_the_mix_field_gives_weights_outright(client: openai.OpenAI) -> None:
 
 
 def test_langchain_answers_and_streams(server: ServerProcess) -> None:
+    from langchain_openai import ChatOpenAI
+
     model = ChatOpenAI(
         model="auto", base_url=f"{server.url}/v1", api_key="none", max_retries=0, temperature=0
     )

@@ -96,6 +96,7 @@ def test_a_skill_that_a_mix_needs_stays(http: Any, place: Path) -> None:
     assert http.post(CHAT, json=chat(SUM, "both", max_tokens=2)).status_code == 200
 
 
+@pytest.mark.slow
 def test_weights_that_the_model_cannot_compute_with_are_the_clients_fault(http: Any) -> None:
     assert http.post(LOAD, json={"lora_name": "huge", "lora_path": "huge"}).status_code == 200
     answer = http.post(CHAT, json=chat(SUM, "huge"))

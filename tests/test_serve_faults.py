@@ -104,6 +104,7 @@ def test_what_another_process_changes_is_seen(library: Path) -> None:
         assert texts[0] == texts[1]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails_in_the_end_leaves_the_library_as_it_is(
     library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

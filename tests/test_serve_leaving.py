@@ -76,6 +76,7 @@ def test_who_leaves_while_a_router_decides_frees_the_place(
         assert http.post(ROUTE, json={"prompt": SUM}).json() == routed
 
 
+@pytest.mark.slow
 def test_an_explanation_that_nobody_waits_for_ends_before_its_end() -> None:
     with live() as at, at.client() as http:
         engine, turns = at.app.state.engine, []

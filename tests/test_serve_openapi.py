@@ -13,6 +13,8 @@ from schemathesis import GenerationMode
 
 from serve_process import ServerProcess, copied_library, serving
 
+pytestmark = pytest.mark.slow
+
 CALLS = (
     *(("POST", f"/v1/{name}") for name in ("chat/completions", "completions", "route")),
     *(("POST", f"/v1/{name}") for name in ("load_lora_adapter", "unload_lora_adapter")),

@@ -142,6 +142,7 @@ def adapter_files(skill: str = "math") -> dict[str, tuple[str, bytes]]:
     return {name: (name, (folder / name).read_bytes()) for name in names}
 
 
+@pytest.mark.slow
 def test_an_uploaded_adapter_is_a_skill_at_once_and_nothing_else_stays(
     open_server: TestClient,
 ) -> None:

@@ -274,6 +274,7 @@ def test_a_library_can_be_the_working_folder(
     assert Path(result["training"]) == tmp_path / "here-training"
 
 
+@pytest.mark.slow
 def test_a_gate_that_stays_keeps_its_features_and_its_policy(config: Path) -> None:
     train(config)
     text = config.read_text()
