@@ -25,7 +25,7 @@ test: $(VENV)/.installed-dev
 	$(RUN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed-dev
-	$(RUN)/ruff check src tests tools notebooks
+	$(RUN)/ruff check src tests tools notebooks benches
 	$(RUN)/mypy
 
 # The stamps make a second run start at once; a changed requirement installs again.

@@ -46,7 +46,7 @@ def main() -> None:
     start = time.monotonic()
 
     def told(what: str, done: int, total: int) -> None:
-        print(f"{done}/{total} {what}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"{done}/{total} {what}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         found = measure_forgetting(

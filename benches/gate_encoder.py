@@ -147,7 +147,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
     lines, described = bank()
-    kept = {kind: own for kind, own in lines.items()}
+    kept = dict(lines)
     dev_lines = {}
     if args.dev:
 
@@ -169,14 +169,8 @@ def main() -> None:
     _, _, basis = torch.pca_lowrank(vectors, WORD, center=False, niter=4)
     vectors = vectors @ basis
     vectors = vectors / vectors.pow(2).sum(1).mean().sqrt() * WORD**0.5 / 2
-    marks = sorted(
-        {
-            w
-            for w in marked_words(
-                "\n 0 a i ! ? . , : ; ' \" ( ) [ ] { } - / + * = < > # $ % & @ ` ~ ^ |"
-            )
-        }
-    )
+    signs = "\n 0 a i ! ? . , : ; ' \" ( ) [ ] { } - / + * = < > # $ % & @ ` ~ ^ |"
+    marks = sorted(set(marked_words(signs)))
     vocabulary = Vocabulary([*marks, *words])
     encoder = RequestEncoder(vocabulary)
     encoder.vectors[5 + len(marks) :] = vectors
@@ -223,14 +217,11 @@ def main() -> None:
         for group in (prompts, bare):
             found = head_logits(encoder.encode(group), head).argmax(1)
             right.append(float((found == source.kinds.index(kind)).float().mean()))
-        wrong = [
-            p
-            for p, f in zip(prompts, head_logits(encoder.encode(prompts), head).argmax(1))
-            if f != source.kinds.index(kind)
-        ]
-        say(
-            f"{kind}: unseen lines {right[0]:.3f}, bare {right[1]:.3f} {[w[:50] + '...' + w[-50:] for w in wrong[:4]]}"
-        )
+        picked = head_logits(encoder.encode(prompts), head).argmax(1)
+        own = source.kinds.index(kind)
+        wrong = [p for p, found in zip(prompts, picked, strict=True) if found != own]
+        shown = [w[:50] + "..." + w[-50:] for w in wrong[:4]]
+        say(f"{kind}: unseen lines {right[0]:.3f}, bare {right[1]:.3f} {shown}")
 
 
 def head_logits(features, head):

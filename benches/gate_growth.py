@@ -168,7 +168,7 @@ def main() -> None:
             for n, r in skills.items()
         ]
         five_right = [accuracy(large, own, n) for n, own in old.items()]
-        change = min(a - before[n] for a, n in zip(five_right, old))
+        change = min(a - before[n] for a, n in zip(five_right, old, strict=True))
         total = (sum(right) + sum(five_right)) / (count + 5)
         rows.append([count + 5, total, sum(right) / count, change, seconds])
     say(table(["skills", "top-1", "the synthetic ones", "worst change of the five", "fit s"], rows))

@@ -10,9 +10,9 @@ fitted on: `gate_shift_data` was written before the gate, and its styles `keywor
 `chat` (an opening) and `middle` (the request inside the text) stand in no training phrasing.
 
 Three sets are not in the shared data and are given by hand: SVAMP.json (Patel et al., 2021),
-HumanEval.jsonl (Chen et al., 2021), and a folder of whole film reviews as text files below `pos` and
-`neg` (Pang & Lee, 2004, or Maas et al., 2011). Without them these columns are left out. Long reviews
-are made of 8 to 20 review sentences of the dev rows, which are single sentences.
+HumanEval.jsonl (Chen et al., 2021), and a folder of whole film reviews as text files below `pos`
+and `neg` (Pang & Lee, 2004, or Maas et al., 2011). Without them these columns are left out. Long
+reviews are made of 8 to 20 review sentences of the dev rows, which are single sentences.
 
 Routers of `gate_adapters.py` (arrow…, likelihood…) ask five adapters, of the library that is given.
 """
@@ -177,7 +177,8 @@ def measured(scores_of, cols: dict[str, list[RoutedExample]]) -> dict[str, float
             shares = scores[:, :-1] / scores[:, :-1].sum(1, keepdim=True).clamp_min(1e-9)
             top = [set(r.topk(2).indices.tolist()) for r in shares]
             want = [set(r[:-1].topk(2).indices.tolist()) for r in truth]
-            result["several: top two"] = sum(a == b for a, b in zip(top, want)) / len(top)
+            both = [a == b for a, b in zip(top, want, strict=True)]
+            result["several: top two"] = sum(both) / len(both)
             picked = truth[:, :-1] > 0
             result["several: MAE"] = float((shares - truth[:, :-1]).abs()[picked].mean())
         else:
@@ -344,7 +345,7 @@ def show_wrong(router, cols) -> None:
     """Prompts of each column that went wrong, shortened: only for columns that may be looked at."""
     for name in ("same sets", "long reviews"):
         scores = router.scores([e.prompt for e in cols[name]])
-        for e, s in zip(cols[name], scores):
+        for e, s in zip(cols[name], scores, strict=True):
             best = (*SKILLS, "none")[int(s.argmax())]
             if best not in e.weights:
                 say(f"  {name} {[*e.weights]} → {best}: {e.prompt[:70]!r} … {e.prompt[-60:]!r}")

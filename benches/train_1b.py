@@ -105,7 +105,7 @@ def main() -> None:
     if options.json:
         json.dump(report, sys.stdout)
     else:
-        print("\n".join(f"{key}: {value}" for key, value in report.items()))  # noqa: T201
+        print("\n".join(f"{key}: {value}" for key, value in report.items()))
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def main() -> None:
     if options.json:
         json.dump(report, sys.stdout)
     else:
-        print(json.dumps(report, indent=1))  # noqa: T201
+        print(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":
