@@ -40,8 +40,12 @@ said twice, and small talk in the chat format. It is made of all the words and c
 the tasks, those of their test sets as well, as a language model knows the language that it will
 be asked in. What stands nowhere in it is a skill's prompt with its answer, a label, a summary, a
 question; a program of the code task's test set; or a worked sum of the math task's test set. A
-test holds that. (Percentages stood there in one step, "10% of 170 is 17, 17 * 4 = 68", those of
-what is now the test set among them; the task works them out in tens and ones.)
+test holds that of what the script writes. Three things in these weights come from before it did:
+percentages in one step, "10% of 170 is 17, 17 * 4 = 68", those of what is now the test set among
+them (the task works them out in tens and ones); four clauses of facts in the words of questions
+("who leads", "who heads", "how many people work at" and, of qa's test set, "who directs"); and, as
+the script still writes them, notes above functions that say what they do in the words that fill
+the code task's requests. The next base will have none of the first two.
 
 ## How
 {tokens:.1f}M tokens in {steps:,} steps of up to {per_step:,}, {minutes:.0f} minutes on two CPU
