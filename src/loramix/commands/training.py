@@ -71,12 +71,12 @@ def train_library(
         start: when the command began, on the monotonic clock.
     """
     with Phases() as phases:
+        with phases.phase("read the data"):  # first: a base may take minutes to load
+            found = {name: _read(settings, name) for name in names}
         with phases.phase("load the base"):
             base = load_base(settings.base, device=device)
             old = _open(folder, base, names, settings)
             FeatureExtractor(base, settings.gate.features)  # a kind that does not exist: said now
-        with phases.phase("read the data"):
-            found = {name: _read(settings, name) for name in names}
             others = {} if old is None else dict(old.skills)
             blends = read_blends(settings, names, others)
         training = folder.with_name(f"{folder.name}-training")
