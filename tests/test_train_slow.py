@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
+from small_disk import small_disk
 from tiny_base import save_base
 
 pytestmark = pytest.mark.slow
@@ -93,14 +95,49 @@ def test_kill_9_at_any_instant_loses_nothing_but_time(tmp_path: Path) -> None:
         assert looks[1] == pytest.approx(looks[0], rel=1e-6)
 
 
-def test_ctrl_c_keeps_a_checkpoint_exits_with_130_and_goes_on(tmp_path: Path) -> None:
-    save_base(tmp_path / "base", max_position_embeddings=256)
+def lay_out(folder: Path) -> Path:
+    """A base, the data of two skills and a YAML; where the run keeps its checkpoints."""
+    save_base(folder / "base", max_position_embeddings=256)
     for word in ("cat", "dog"):
         rows = [{"q": f"{word} number {i}", "a": f"{word}{i % 3}"} for i in range(60)]
         text = "\n".join(map(json.dumps, rows))
-        (tmp_path / f"{word}s.jsonl").write_text(text)
-    (tmp_path / "config.yaml").write_text(YAML)
-    training = tmp_path / "library-training"
+        (folder / f"{word}s.jsonl").write_text(text)
+    (folder / "config.yaml").write_text(YAML)
+    return folder / "library-training"
+
+
+def test_a_disk_that_fills_up_while_training_costs_no_checkpoint(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 64 << 20) as disk:
+        training = lay_out(disk.folder)
+        command = ("-m", "loramix", "train", "config.yaml", "--json")
+        stopped = start(*command, cwd=disk.folder)
+        wait_for(stopped, (training / "run.json").exists)
+        stopped.send_signal(signal.SIGINT)
+        stopped.communicate(timeout=300)
+        kept = sorted(training.glob("checkpoint-*"))
+        assert kept
+
+        filler = disk.folder / "filler"
+        filler.write_bytes(b"x" * shutil.disk_usage(disk.folder).free)
+        full = start(*command, cwd=disk.folder)
+        out, errors = full.communicate(timeout=300)
+        assert full.returncode == 1, errors
+        assert out == ""
+        assert "Traceback" not in errors
+        assert "No space left" in errors
+        assert str(training) in errors
+        assert sorted(training.glob("checkpoint-*")) == kept
+        assert all((checkpoint / "complete").exists() for checkpoint in kept)
+
+        filler.unlink()
+        again = start(*command, cwd=disk.folder)
+        out, errors = again.communicate(timeout=600)
+        assert again.returncode == 0, errors
+        assert json.loads(out)["skills"]["cats"]["steps"] == 60
+
+
+def test_ctrl_c_keeps_a_checkpoint_exits_with_130_and_goes_on(tmp_path: Path) -> None:
+    training = lay_out(tmp_path)
 
     stopped = start("-m", "loramix", "train", "config.yaml", "--json", cwd=tmp_path)
     wait_for(stopped, (training / "run.json").exists)
