@@ -368,5 +368,5 @@ def test_a_fresh_process_answers_within_six_seconds() -> None:
         libraries = "import torch; from transformers import LlamaForCausalLM"
         bare = min(seconds("-c", libraries) for _ in range(3))
         if bare > 6:
-            pytest.skip(f"{took} s where to import torch and transformers alone takes {bare:.1f} s")
+            pytest.xfail(f"{took} s; to import torch and transformers alone takes {bare:.1f} s")
     assert min(took) <= 6, took
