@@ -204,7 +204,7 @@ def test_a_gate_of_another_form_or_base_is_refused() -> None:
     tensors, meta = gate.state()
     with pytest.raises(LibraryError, match="cannot read"):
         LearnedGate.from_state(gate.extractor, tensors, {**meta, "format": 99})
-    other = FeatureExtractor(tiny_base(), "embeddings/mean")
+    other = FeatureExtractor(tiny_base(), "embeddings/mean+request")
     with pytest.raises(LibraryError, match="does not fit"):
         LearnedGate.from_state(other, tensors, meta)
 

@@ -31,6 +31,7 @@ from loramix.gate.phrasings import bank, crossed, placed, request
 from tiny import random_adapter
 
 BENCHES = Path(__file__).resolve().parent.parent / "benches"
+OLD = "embeddings/mean,max,sentences+words/sentences"
 FIVE = ("sentiment", "summarization", "math", "code", "qa")
 TEXTS = {
     "sentiment": ("a dull , lifeless film .", "one of the best nights i have had in a cinema ."),
@@ -84,7 +85,7 @@ def test_the_request_decides_whatever_the_text_is_about(asked: str, skill: str, 
 def test_a_gate_without_crossed_prompts_and_old_features_follows_the_topic() -> None:
     """The slow oracle of the claim: what the encoder is for."""
     examples = [RoutedExample(t, {n: 1.0}) for n, own in TEXTS.items() for t in own * 20]
-    old = learn_gate(tiny_base(), examples, FIVE)
+    old = learn_gate(tiny_base(), examples, FIVE, features=OLD)
     assert best(old, "Summarize this in one sentence.\n\n" + TEXTS["math"][0]) == "math"
 
 
@@ -103,10 +104,12 @@ def test_the_features_survive_storing_and_another_encoder_is_refused() -> None:
 
 @pytest.mark.slow
 def test_gates_from_before_the_encoder_open() -> None:
-    tensors, meta = tiny_gate().state()
+    examples = [RoutedExample(t, {n: 1.0}) for n, own in TEXTS.items() for t in own]
+    gate = learn_gate(tiny_base(), examples, FIVE, features=OLD)
+    tensors, meta = gate.state()
     old = {key: value for key, value in meta.items() if key != "encoder"}
-    again = LearnedGate.from_state(tiny_gate().extractor, tensors, old)
-    assert torch.equal(again.scores([STRANGE]), tiny_gate().scores([STRANGE]))
+    again = LearnedGate.from_state(gate.extractor, tensors, old)
+    assert torch.equal(again.scores([STRANGE]), gate.scores([STRANGE]))
 
 
 @functools.cache
@@ -215,7 +218,7 @@ def test_a_prompt_encodes_the_same_alone_and_in_a_batch_and_fast() -> None:
 
 
 def test_old_features_do_not_load_the_encoder() -> None:
-    assert tiny_gate().extractor.encoder_print is None
+    assert FeatureExtractor(tiny_base(), OLD).encoder_print is None
 
 
 def test_arrow_of_the_benchmark_is_what_dense_matrices_and_single_tokens_give(

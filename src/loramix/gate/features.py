@@ -32,7 +32,7 @@ from loramix.gate.words import buckets_of, pieces_of, terms_of
 if TYPE_CHECKING:
     from loramix.base import Base
 
-AUTO = "embeddings/mean,max,sentences+words/sentences"
+AUTO = "embeddings/sentences+words/sentences+request"
 STATES = ("embeddings", "early", "middle")
 POOLS = {
     **dict.fromkeys(STATES, ("mean", "max", "first", "last", "sentences")),
