@@ -5,6 +5,8 @@
 - `phrasings`: 125 requests for held-out contents of the pocket tasks (texts, problems, programs,
   passages), each worded by somebody who saw the content and what is wanted: own words, the
   tasks' world. `phrasings_second`: the same by another writer, of other contents.
+- `phrasings_third`: 90 by a third writer: for the tone, the summary, and for two skills at once,
+  where both parts have to be right and `first` says that the mix is of these two.
 - `first`: 150 prompts, 25 of each skill and of none, with words and contents of their writer.
 - `second`, `third`: 150 more each, by two other writers.
 
@@ -24,15 +26,18 @@ from typing import Any
 from gate_data import say, table
 
 from loramix.commands.session import Session
+from loramix.data import Example
+from loramix.evaluate.composites import both_right
 from loramix.evaluate.metrics import score_of
 from loramix.generate import generate
 from loramix.mix import Mix
 from loramix.pocket.sandbox import run_tests
+from loramix.pocket.tasks import COMPOSITES
 from loramix.pocket.tasks.summarization import read_line
 from loramix.sampling import Sampling
 
 FOLDER = Path(__file__).parent / "strangers"
-SETS = ("phrasings", "phrasings_second", "first", "second", "third")
+SETS = ("phrasings", "phrasings_second", "phrasings_third", "first", "second", "third")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -70,16 +75,17 @@ def measure(
     """skill → `first` (the gate puts it first), `routed` and `by_hand` (the answer is right)."""
     prompts = [row["prompt"] for row in rows]
     chosen = [session.choose(prompt).mix for prompt in prompts]
-    given = [Mix({} if row["skill"] == "none" else {row["skill"]: 1.0}) for row in rows]
+    needs = [needed(row["skill"]) for row in rows]
+    given = [Mix(dict.fromkeys(need, 1 / len(need) if need else 0.0)) for need in needs]
     routed, by_hand = (
         generate(session.mixed, session.base, prompts, mixes, Sampling(80))
         for mixes in (chosen, given)
     )
     found: dict[str, dict[str, list[float]]] = {}
-    for row, mix, ours, theirs in zip(rows, chosen, routed, by_hand, strict=True):
+    for row, need, mix, ours, theirs in zip(rows, needs, chosen, routed, by_hand, strict=True):
         skill = found.setdefault(row["skill"], {"first": [], "routed": [], "by_hand": []})
-        top = max(mix.weights, key=mix.weights.__getitem__) if mix.weights else "none"
-        skill["first"].append(top == row["skill"])
+        ranked = sorted(mix.weights, key=mix.weights.__getitem__, reverse=True)
+        skill["first"].append(set(ranked[: max(1, len(need))]) == set(need))
         if row["skill"] != "none":
             skill["routed"].append(right(row, ours.text))
             skill["by_hand"].append(right(row, theirs.text))
@@ -91,9 +97,21 @@ def measure(
     return found
 
 
+def needed(skill: str) -> tuple[str, ...]:
+    """The skills that a prompt needs: none, one, or the two of a composite."""
+    if skill in COMPOSITES:
+        return COMPOSITES[skill].skills
+    return () if skill == "none" else (skill,)
+
+
 def right(row: dict[str, Any], text: str) -> float:
     """1.0 where the answer is what the writer of the prompt wanted."""
     wanted, text = row["answer"], text.strip()
+    if row["skill"] in COMPOSITES:
+        parts = COMPOSITES[row["skill"]].score_parts([Example("", "", wanted)], [text])
+        if wanted.get("answer") == []:  # of a kind of problem in general there is code alone to run
+            return parts["code"][0]
+        return both_right(parts)[0]
     if row["skill"] == "sentiment":
         return float(text.lower().rstrip(".") == wanted)
     if row["skill"] == "math":

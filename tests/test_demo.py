@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from loramix.gate import make_router, route
 from loramix.generate import generate
 from loramix.library import Library
 from loramix.mix import Mix
-from loramix.pocket.tasks import TASKS
+from loramix.pocket.tasks import COMPOSITES, TASKS
 from tiny_base import save_base
 
 pocket = pytest.mark.skipif(
@@ -174,6 +175,30 @@ def test_a_second_demo_replaces_the_first_one_in_one_change(
     assert same == {name: row["skill"] for name, row in ran[1]["skills"].items()}
 
 
+@pytest.mark.slow
+def test_skills_go_on_from_what_they_are_to_learn_to_blend(
+    ran: tuple[Path, dict[str, Any]], tiny: Path, tmp_path: Path
+) -> None:
+    blended = replace(
+        small(tiny),
+        blends=dict.fromkeys(COMPOSITES, 8),
+        kept_examples=dict.fromkeys(TASKS, 8),
+    )
+    result = run_demo(tmp_path / "out", seed=3, settings=blended)
+    skills = Library.open(result["library"]).skills
+    for name, row in result["training"].items():
+        first = ran[1]["training"][name]
+        assert row["losses"][: len(first["losses"])] == first["losses"]
+        assert row["steps"] > first["steps"]
+        assert row["tokens"] > first["tokens"]
+        assert len(row["losses"]) == row["steps"]
+        assert "16 examples from its generator, then 8 more" in skills[name].card.provenance["data"]
+    assert "8 of code_and_math, 8 of computed_answer" in result["training"]["math"]["data"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "library", "report.html", "losses.json", "losses.png",
+    }  # fmt: skip
+
+
 def test_a_library_that_is_not_the_demos_stays_as_it_is(tiny: Path, tmp_path: Path) -> None:
     Library.create(tmp_path / "library", "another", "f" * 64)
     with pytest.raises(LibraryError, match="another library"):
@@ -220,7 +245,7 @@ def test_the_demo_reaches_its_bars(tmp_path: Path) -> None:
     assert Path(result["report"]).stat().st_size > 50_000
     load = max(os.getloadavg()[:2])
     if late and load > 3:  # the demo's own two processors, and somebody else's
-        pytest.skip(
+        pytest.xfail(
             f"all other bars are met, but it took {late[0]['figure']} s beside other work "
             f"(load {load:.1f}): the bar of {late[0]['bar']} s is one of two idle cores"
         )
@@ -228,7 +253,7 @@ def test_the_demo_reaches_its_bars(tmp_path: Path) -> None:
     rows = sum(settings.train_examples.values()) * settings.train.epochs
     speed = rows / result["phases"]["train five skills"]
     if late and speed < SLOW:
-        pytest.skip(
+        pytest.xfail(
             f"all other bars are met, but it took {late[0]['figure']} s on a machine that trains "
             f"{speed:.0f} rows a second: the bar of {late[0]['bar']} s is one of cores that "
             f"train {SLOW} and more"

@@ -38,13 +38,18 @@ def pattern(template: str, slots: dict[str, str] = SLOTS) -> str:
 
 def made(names: tuple[str, ...]) -> re.Pattern[str]:
     """Matches a training request of these tasks that stands alone, before a text or after it."""
-    patterns = "|".join(
-        pattern(template, {**SLOTS, "x": A_PROGRAM} if name == "code" else SLOTS)
-        for name in names
-        for templates in ASK[name]
-        for template in pool(templates, "train")
-    )
     soft = "|".join(sorted(set(SOFTENERS)))
+
+    def any_of(name: str) -> str:
+        slots = {**SLOTS, "x": A_PROGRAM} if name == "code" else SLOTS
+        templates = (template for each in ASK[name] for template in pool(each, "train"))
+        return "|".join(pattern(template, slots) for template in templates)
+
+    patterns = "|".join(map(any_of, names))
+    if "summary_and_tone" in names:  # or a request of each of the two in a row
+        single = f"(?:{any_of('sentiment')}|{any_of('summarization')})"
+        joints = "|".join(re.escape(joint.lstrip(".")) for joint in composites.AND)
+        patterns += f"|{single}[.:?]*(?:{joints})(?:{soft}){single}"
     start, end = r"(?:^|\n|[.:?!,\"] )", r"[.:?]*(?:$|\n|(?<=[.:?]) )"
     return re.compile(f"{start}(?:{soft})(?:{patterns}){end}", re.I)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from loramix.adapter import Adapter
 from loramix.data import Example
 from loramix.demo.settings import DemoSettings
 from loramix.gate.router import RoutedExample
 from loramix.pocket.tasks import COMPOSITES, NONE, TASKS
 from loramix.pocket.words import Split
-from loramix.train import SkillJob
+from loramix.train import BlendJob, SkillJob, with_mixes
 
 
 def skill_jobs(settings: DemoSettings, seed: int) -> list[SkillJob]:
@@ -24,6 +25,34 @@ def skill_jobs(settings: DemoSettings, seed: int) -> list[SkillJob]:
         )
         for name, task in settings.tasks.items()
     ]
+
+
+def blend_jobs(
+    settings: DemoSettings, adapters: Mapping[str, Adapter], seed: int
+) -> tuple[list[SkillJob], list[BlendJob]]:
+    """What to teach skills that are trained: requests for two of them, and fresh ones for each."""
+    singles = [
+        SkillJob(
+            name,
+            task.examples("train", settings.kept_examples[name], seed + 1),
+            task.examples("dev", settings.dev_examples, seed),
+            settings.lora,
+            start=adapters[name],
+        )
+        for name, task in settings.tasks.items()
+    ]
+    blends = []
+    for name, count in settings.blends.items():
+        composite = COMPOSITES[name]
+        mix = dict.fromkeys(composite.skills, 0.5)
+        splits: tuple[tuple[Split, int], ...] = (("train", count), ("dev", settings.dev_examples))
+        blends.append(
+            BlendJob(
+                name,
+                *(with_mixes(composite.examples(split, n, seed + 1), mix) for split, n in splits),
+            )
+        )
+    return singles, blends
 
 
 def gate_examples(split: Split, count: int, seed: int) -> list[RoutedExample]:

@@ -29,13 +29,14 @@ from loramix.evaluate.report import machine
 from loramix.gate import CentroidRouter, LearnedGate, learn_gate
 from loramix.library import Library, SkillCard
 from loramix.phases import Phases, Step
-from loramix.pocket.tasks import TASKS
+from loramix.pocket.tasks import COMPOSITES, TASKS
 from loramix.storage import storage_errors
 from loramix.train import TrainProgress, TrainResult, train_skills
 from loramix.train.checkpoint import CURVES, clear
 from loramix.train.memory import peak_rss_mb
 
-LIBRARY, TRAINING, REPORT = "library", "training", "report.html"
+LIBRARY, TRAINING, BLENDS, REPORT = "library", "training", "blends", "report.html"
+LEARN, BLEND = "train five skills", "teach them to blend"  # phases
 
 
 def run_demo(
@@ -68,15 +69,19 @@ def run_demo(
             library = _library(out / LIBRARY, base)
         with phases.phase("make the data"):
             jobs = data.skill_jobs(settings, seed)
-        with phases.phase("train five skills") as step:
+        with phases.phase(LEARN) as step:
             config = settings.train.model_copy(update={"seed": seed})
             trained = train_skills(
                 base, jobs, config, out / TRAINING, together=True, progress=_train_steps(step)
             )
+        if settings.blends:
+            with phases.phase(BLEND) as step:
+                trained = _taught_blends(base, trained, settings, seed, out / TRAINING, step)
         _give_back_memory()
         # what an earlier, stopped run has trained counts too
         spent = max(result.seconds for result in trained.values())
-        before = max(0.0, spent - phases.seconds["train five skills"])
+        here = sum(phases.seconds.get(name, 0.0) for name in (LEARN, BLEND))
+        before = max(0.0, spent - here)
         with phases.phase("learn the gate"):
             examples = data.gate_examples("train", settings.gate_prompts, seed)
             router = learn_gate(base, examples, tuple(TASKS), seed=seed, memory=settings.memory)
@@ -155,6 +160,30 @@ def run_demo(
     return result
 
 
+def _taught_blends(
+    base: Base,
+    trained: Mapping[str, TrainResult],
+    settings: DemoSettings,
+    seed: int,
+    folder: Path,
+    step: Step,
+) -> dict[str, TrainResult]:
+    """The skills after a second run over requests for two of them and fresh ones for each."""
+    adapters = {name: result.adapter for name, result in trained.items()}
+    jobs, blends = data.blend_jobs(settings, adapters, seed)
+    config = settings.train.model_copy(update={"seed": seed + 1, "lr": settings.train.lr / 2})
+    taught = train_skills(
+        base,
+        jobs,
+        config,
+        folder / BLENDS,
+        together=True,
+        blends=blends,
+        progress=_train_steps(step),
+    )
+    return {name: first.followed_by(taught[name]) for name, first in trained.items()}
+
+
 def _give_back_memory() -> None:
     """Return what training has freed, so that the phases after it do not add to its peak."""
     gc.collect()
@@ -223,8 +252,7 @@ def _training(trained: Mapping[str, TrainResult], settings: DemoSettings) -> dic
         name: {
             "description": settings.tasks[name].description,
             "examples": settings.train_examples[name],
-            "data": f"{settings.train_examples[name]:,} examples from its generator, "
-            f"epochs: {settings.train.epochs:g}",
+            "data": f"{_learned(name, settings)}, epochs: {settings.train.epochs:g}",
             "rank": result.adapter.rank,
             "parameters": result.adapter.num_parameters,
             "losses": list(result.losses),
@@ -268,8 +296,7 @@ def _save(
                 scores={system: row["score"] for system, row in scores[name].items()},
                 provenance={
                     "task": task.name,
-                    "data": f"builtin task {task.name!r}, "
-                    f"{settings.train_examples[name]} examples, seed {seed}",
+                    "data": f"builtin task {task.name!r}: {_learned(name, settings)}, seed {seed}",
                     "made by": f"loramix {__version__} demo",
                     "steps": result.steps,
                     "tokens": result.tokens,
@@ -277,6 +304,16 @@ def _save(
             )
             txn.add(name, result.adapter, card, router.memories[name], replace=True)
         txn.set_gate(*router.state())
+
+
+def _learned(name: str, settings: DemoSettings) -> str:
+    """How many examples a skill learned, of what."""
+    said = f"{settings.train_examples[name]:,} examples from its generator"
+    if settings.blends:
+        met = [key for key in settings.blends if name in COMPOSITES[key].skills]
+        asked = ", ".join(f"{settings.blends[key]:,} of {key}" for key in met)
+        said += f", then {settings.kept_examples[name]:,} more and requests for two skills: {asked}"
+    return said
 
 
 def _tidy(out: Path) -> None:

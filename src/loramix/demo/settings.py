@@ -23,6 +23,9 @@ class DemoSettings:
         train_examples: of each skill; those that meet the most phrasings have the most.
         dev_examples: of each skill.
         train: how the five skills are trained, together in one run.
+        blends: requests of each kind that needs two skills, which a second run teaches the skills
+            to answer together; none leaves that run out.
+        kept_examples: fresh ones of each skill that run beside them, so that it stays what it is.
         lora: the shape of each adapter.
         gate_prompts: of each skill, to fit the gate; as many of none, thrice of each composite.
         memory: prompts of each skill whose features the library keeps.
@@ -55,6 +58,8 @@ class DemoSettings:
             epochs=2.0, lr=2e-3, batch_size=8, eval_every=200, patience=0, max_length=256
         )
     )
+    blends: Mapping[str, int] = field(default_factory=dict)
+    kept_examples: Mapping[str, int] = field(default_factory=dict)
     lora: LoraSettings = field(
         default_factory=lambda: LoraSettings.model_validate({"target_modules": list(MATRICES)})
     )
@@ -82,11 +87,14 @@ def full_settings() -> DemoSettings:
         "code": 24000,
         "qa": 9000,
     }
+    kept = {"sentiment": 1200, "summarization": 2400, "math": 4800, "code": 4800, "qa": 4800}
     train = {"epochs": 1.0, "neftune_noise_alpha": 10.0, "eval_every": 1000}
     return replace(
         settings,
         tasks=TASKS,
         train_examples=examples,
+        blends={"summary_and_tone": 3200, "code_and_math": 4000, "computed_answer": 5600},
+        kept_examples=kept,
         train=settings.train.model_copy(update=train),
         test_examples=600,
         seconds=None,

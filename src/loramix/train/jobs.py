@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loramix.adapter import Adapter, LoraSettings
 from loramix.config import TrainConfig
@@ -106,6 +106,20 @@ class TrainResult:
     seconds: float
     peak_rss_mb: float
     base_hash: str
+
+    def followed_by(self, later: TrainResult) -> TrainResult:
+        """The result of this run and of a later one that went on from its adapter."""
+        return replace(
+            later,
+            losses=self.losses + later.losses,
+            dev_losses=self.dev_losses
+            + tuple((self.steps + step, loss) for step, loss in later.dev_losses),
+            best_step=self.steps + later.best_step,
+            steps=self.steps + later.steps,
+            tokens=self.tokens + later.tokens,
+            seconds=self.seconds + later.seconds,
+            peak_rss_mb=max(self.peak_rss_mb, later.peak_rss_mb),
+        )
 
     @property
     def dev_loss(self) -> float | None:

@@ -74,9 +74,8 @@ def chatter(
     """A whole prompt with what people say before and behind it, and as carelessly typed."""
     if rng.random() < 0.12:
         said = rng.choice(pool(before, split))
-        first, _, rest = text.partition(" ")
-        if said[-1] == "," and re.split(r"\W", first)[0] not in _CAPITALS:
-            text = f"{first.lower()} {rest}".rstrip()
+        if said[-1] == ",":
+            text = lower_start(text)
         text = f"{said}{_gap(rng)}{text}"
     if rng.random() < 0.1:
         said = rng.choice(pool(after, split))
@@ -93,6 +92,14 @@ def chatter(
     if "'" in text and rng.random() < 0.15:
         text = text.replace("'", "")
     return re.sub(r" +", " ", text).strip()
+
+
+def lower_start(text: str) -> str:
+    """`text` as it goes on behind a comma: its first word in lower case, unless that is a name."""
+    first, _, rest = text.partition(" ")
+    if re.split(r"\W", first)[0] in _CAPITALS:
+        return text
+    return f"{first.lower()} {rest}".rstrip()
 
 
 def _gap(rng: random.Random) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from loramix.data import Example
 from loramix.pocket import words
+from loramix.pocket.tasks.phrasing import lower_start
 from loramix.pocket.tasks.task import Task
 from loramix.pocket.words import Split, phrases, pool
 
@@ -280,7 +281,7 @@ def draw_passage(
 def lay_out(rng: random.Random, split: Split, passage: str, ask: str) -> str:
     """The passage and the question in one of the usual orders."""
     layout = rng.choice(pool(LAYOUTS, split))
-    filled = layout.format(passage=passage, ask=ask, low_ask=ask[0].lower() + ask[1:])
+    filled = layout.format(passage=passage, ask=ask, low_ask=lower_start(ask))
     return filled.replace("~", "\n")
 
 

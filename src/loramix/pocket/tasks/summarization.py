@@ -75,6 +75,24 @@ What [worked/went well] and what [didn't/went badly], in one line?
 What pleased the [customer/writer] and what bothered them?
 Compliments and complaints in one line, please.
 What did they like and what not? [One line./In one sentence.]
+What did the [customer/writer] [enjoy/love], and what did they [hate/dislike]?
+~Sort this {kind} into praise and problems, in one line.
+~Skip the rest and [give me/write down] the praise and the complaints.
+Which things were they [glad about/happy with], and which [annoyed/upset] them?
+~Strip this {kind} down to what was liked and what was not.
+What does the [customer/writer] praise, and what do they find fault with? [Briefly./One line.]
+~Write one line for the [report/log/minutes]: what was fine and what was not.
+What [delighted/impressed] the [customer/writer], and what disappointed them?
+~Tell me briefly which things [worked/pleased] and which [failed/displeased].
+The best and the worst of this {kind}, in one line
+What was the [customer/writer] content with, and with what not? [One line./In short.]
+~Note in one line what was [appreciated/commended] and what was [faulted/blamed].
+~One sentence for my [boss/colleague], please: what was nice and what was not?
+What do they [recommend/speak well of], and what do they [warn of/grumble about]?
+~Make a note of what this {kind} praises and blames.
+What made them happy and what made them unhappy, in [one line/short]?
+~Leave out the chatter: what was [good/right], what was [bad/wrong]?
+~Fill in from this {kind}: liked, trouble with.
 """)
 
 
