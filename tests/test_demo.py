@@ -49,6 +49,7 @@ def small(base: Path) -> DemoSettings:
         test_examples=3,
         test_prompts=8,
         composite_examples=2,
+        blends={},
         forgetting_examples=8,
         forgetting_tests=2,
         expert="linear",
@@ -192,7 +193,8 @@ def test_skills_go_on_from_what_they_are_to_learn_to_blend(
         assert row["steps"] > first["steps"]
         assert row["tokens"] > first["tokens"]
         assert len(row["losses"]) == row["steps"]
-        assert "16 examples from its generator, then 8 more" in skills[name].card.provenance["data"]
+        data = skills[name].card.provenance["data"]
+        assert "16 examples from its generator, epochs: 1; then in one pass 8 more and" in data
     assert "8 of code_and_math, 8 of computed_answer" in result["training"]["math"]["data"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "library", "report.html", "losses.json", "losses.png",

@@ -171,7 +171,8 @@ def _taught_blends(
     """The skills after a second run over requests for two of them and fresh ones for each."""
     adapters = {name: result.adapter for name, result in trained.items()}
     jobs, blends = data.blend_jobs(settings, adapters, seed)
-    config = settings.train.model_copy(update={"seed": seed + 1, "lr": settings.train.lr / 2})
+    half = settings.train.lr / 2
+    config = settings.train.model_copy(update={"seed": seed + 1, "lr": half, "epochs": 1.0})
     taught = train_skills(
         base,
         jobs,
@@ -252,7 +253,7 @@ def _training(trained: Mapping[str, TrainResult], settings: DemoSettings) -> dic
         name: {
             "description": settings.tasks[name].description,
             "examples": settings.train_examples[name],
-            "data": f"{_learned(name, settings)}, epochs: {settings.train.epochs:g}",
+            "data": _learned(name, settings),
             "rank": result.adapter.rank,
             "parameters": result.adapter.num_parameters,
             "losses": list(result.losses),
@@ -309,10 +310,12 @@ def _save(
 def _learned(name: str, settings: DemoSettings) -> str:
     """How many examples a skill learned, of what."""
     said = f"{settings.train_examples[name]:,} examples from its generator"
+    said += f", epochs: {settings.train.epochs:g}"
     if settings.blends:
         met = [key for key in settings.blends if name in COMPOSITES[key].skills]
         asked = ", ".join(f"{settings.blends[key]:,} of {key}" for key in met)
-        said += f", then {settings.kept_examples[name]:,} more and requests for two skills: {asked}"
+        said += f"; then in one pass {settings.kept_examples[name]:,} more and requests for two "
+        said += f"skills: {asked}"
     return said
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from loramix.adapter import LoraSettings
 from loramix.config import TrainConfig
-from loramix.pocket.tasks import BRIEF, TASKS, Task
+from loramix.pocket.tasks import BRIEF, COMPOSITES, TASKS, Task
 
 # On a base this small q and v alone leave too little to learn with.
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -58,8 +58,8 @@ class DemoSettings:
             epochs=2.0, lr=2e-3, batch_size=8, eval_every=200, patience=0, max_length=256
         )
     )
-    blends: Mapping[str, int] = field(default_factory=dict)
-    kept_examples: Mapping[str, int] = field(default_factory=dict)
+    blends: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(COMPOSITES, 320))
+    kept_examples: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(TASKS, 320))
     lora: LoraSettings = field(
         default_factory=lambda: LoraSettings.model_validate({"target_modules": list(MATRICES)})
     )
@@ -69,7 +69,7 @@ class DemoSettings:
     test_examples: int = 150
     test_prompts: int = 300
     composite_examples: int = 40
-    forgetting_examples: int = 800
+    forgetting_examples: int = 500
     forgetting_tests: int = 50
     expert: str = "regmean"
     weighed: int = 5
