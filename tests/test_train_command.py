@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -197,6 +198,13 @@ def test_what_cannot_be_trained_is_said_before_anything_is_written(config: Path)
         train(config)
     assert not (config.parent / "library").exists()
     assert not (config.parent / "library-training").exists()
+
+
+def test_wrong_data_is_told_before_the_base_is_loaded(config: Path) -> None:
+    shutil.rmtree(config.parent / "base")  # to load it would be another error
+    (config.parent / "dogs.jsonl").unlink()
+    with pytest.raises(DataError, match=r"dogs\.jsonl"):
+        train(config)
 
 
 def test_a_wrong_yaml_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
