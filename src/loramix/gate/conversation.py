@@ -28,17 +28,17 @@ from loramix.gate.signs import Signs, signs_of
 from loramix.mix import Policy
 
 LEAN = {
-    "bias": 1.1,
-    "link": 0.7,
-    "revises": 1.8,
-    "edits": 1.95,
-    "points": 0.6,
-    "thing": -1.0,
-    "known": 0.8,
-    "fragment": 2.05,
-    "leaves": -2.35,
-    "new": -2.05,
-    "sure": -2.15,
+    "bias": 1.55,
+    "link": 0.8,
+    "revises": 2.85,
+    "edits": 3.15,
+    "points": 0.75,
+    "thing": -1.2,
+    "known": 1.55,
+    "fragment": 2.75,
+    "leaves": -3.45,
+    "new": -3.45,
+    "sure": -2.25,
 }
 LAST = 8  # user messages that are looked at: who goes back further says so
 SURE = 0.6  # score from which a routing is one
