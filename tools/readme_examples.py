@@ -1,4 +1,4 @@
-"""Write into the README what the shipped library answers to four prompts from real life.
+"""Write into the README what the shipped library answers to some prompts from real life.
 
     python tools/readme_examples.py
 
@@ -17,8 +17,10 @@ from markers import README, ROOT, fill
 
 SHIPPED = ROOT / "src" / "loramix" / "pocket" / "library" / "library.json"
 
-# The first of those that the demo shows.
-PROMPTS = dict(SHOWN[:4])
+# The messages of those that the demo shows, and the one for two skills that is none.
+PROMPTS = dict(SHOWN[:4]) | {
+    title: prompt for title, prompt in SHOWN if title == "A program and the maths behind it"
+}
 
 
 def answer(prompt: str) -> dict[str, Any]:
