@@ -27,6 +27,18 @@ def test_no_two_programs_are_asked_for_in_the_same_words() -> None:
             assert other.tests() == program.tests(), (way, other.key, program.key)
 
 
+def test_no_program_of_the_test_set_is_learned_under_another_name() -> None:
+    learned = {
+        program.body
+        for split in ("train", "dev")
+        for kind in programs.split_programs(split).values()
+        for program in kind
+    } | {program.body for program in programs.WRITTEN_PROGRAMS}
+    tested = [p.body for kind in programs.split_programs("test").values() for p in kind]
+    assert len(tested) > 100
+    assert not learned & set(tested)
+
+
 def test_the_same_words_never_ask_for_list_programs_with_other_results() -> None:
     rng = random.Random(3)
     said: dict[str, programs.Program] = {}
