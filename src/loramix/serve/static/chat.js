@@ -157,7 +157,7 @@ function fit() {
 }
 
 function starters({ skills }) {
-  const short = (examples) => [...examples].filter((text) => text.length < 140)
+  const short = (examples) => [...examples].filter((text) => text.length < 200)
     .sort((a, b) => Math.abs(a.length - 60) - Math.abs(b.length - 60))[0];
   const offers = skills.map(({ name, examples }) => [name, short(examples ?? [])])
     .filter(([, text]) => text).slice(0, 6);
