@@ -11,6 +11,7 @@ from engine_oracle import MIXES, PROMPTS, World, ask, loud_adapter, make_mixed
 from loramix.adapter import LoraSettings, init_adapter
 from loramix.engine import Engine
 from loramix.engine.direct import Direct
+from loramix.engine.packed import PackedWeight
 from loramix.mixed import MixedModel
 from tiny import make_tiny
 from tiny_base import make_base
@@ -120,6 +121,35 @@ def test_weights_that_moved_after_they_were_joined_are_the_ones_that_count() -> 
     now = written(engine)
     assert now != wanted
     assert now == [tuple(world.expected(p, m)) for p, m in zip(PROMPTS, MIXES, strict=True)]
+
+
+def test_packed_weights_that_moved_are_packed_again() -> None:
+    base = make_base(dtype=torch.bfloat16)
+    engine = Engine(base, mixed := make_mixed(base))
+    wanted = written(engine)
+    for part in base.model.parameters():
+        part.data = part.data.flip(0)
+    now = written(engine)
+    assert now != wanted
+    assert now == written(Engine(base, mixed))
+
+
+def test_packed_weights_give_the_product_of_plain_ones() -> None:
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(96, 64, generator=generator).bfloat16()
+    bias = torch.randn(96, generator=generator).bfloat16()
+    packed = PackedWeight.of(weight, bias)
+    if packed is None:
+        pytest.skip("this processor has no products in bfloat16")
+    for rows in (1, 2, 8, 33, 200):
+        x = torch.randn(rows, 64, generator=generator).bfloat16()
+        exact = x.double() @ weight.double().t() + bias.double()
+        torch.testing.assert_close(packed(x).double(), exact, rtol=2**-8, atol=1e-2)
+
+
+def test_wide_weights_and_those_in_full_precision_are_not_copied() -> None:
+    assert PackedWeight.of(torch.zeros(8, 2048, dtype=torch.bfloat16), None) is None
+    assert PackedWeight.of(torch.zeros(8, 64), None) is None
 
 
 def test_two_engines_over_one_base_write_the_same() -> None:

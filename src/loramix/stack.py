@@ -117,6 +117,8 @@ def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> t
     a, b, scale, _ = stack
     if x.dtype != a.dtype:  # also float32 tokens that meet bfloat16 layers under autocast
         x = x.to(a.dtype)
+    if x.dim() == 2 and x.shape[0] == rows and not torch.is_grad_enabled():
+        return _add_to_rows(x, output, stack)
     h = torch.mm(x.reshape(-1, a.shape[1]), a.t())  # [B·T, R]
     flat = output.reshape(-1, b.shape[0])
     if torch.is_grad_enabled():
@@ -128,6 +130,16 @@ def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> t
     if a.dtype != output.dtype:
         return flat.add_(torch.mm(h, b.t())).view_as(output)
     return flat.addmm_(h, b.t()).view_as(output)
+
+
+def _add_to_rows(x: torch.Tensor, output: torch.Tensor, stack: Stack) -> torch.Tensor:
+    """The same for one token a row, [B, D_in] and [B, D_out]: a decoding step, with no views."""
+    h = torch.mm(x, stack.a.t())
+    if stack.scale is not None:
+        h.mul_(stack.scale)
+    if h.dtype != output.dtype:
+        return output.add_(torch.mm(h, stack.b.t()))
+    return output.addmm_(h, stack.b.t())
 
 
 def drop_rows(x: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:

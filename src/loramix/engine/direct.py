@@ -16,7 +16,7 @@ from torch import Tensor
 
 from loramix.engine.attention import Plan, attend
 from loramix.engine.cache import KeyValueStore
-from loramix.engine.group import Group, product
+from loramix.engine.group import Group
 from loramix.mixed import is_own_hook
 
 _FAMILY = {
@@ -32,18 +32,46 @@ _PROJECTIONS = {
 class Block(NamedTuple):
     """One layer's modules, and what its attention is like."""
 
-    before: Any
+    before: Norm
     qkv: Group
-    q_norm: Any
-    k_norm: Any
-    o: Any
-    after: Any
+    q_norm: Norm | None
+    k_norm: Norm | None
+    o: Group
+    after: Norm
     gate_up: Group
-    down: Any
+    down: Group
     act: Any
     width: int
     scaling: float
     window: int | None
+
+
+class Norm:
+    """An RMSNorm, on a CPU as one LayerNorm.
+
+    torch has LayerNorm as one operation there and RMSNorm as eight. That of [x, -x] is the same:
+    its mean is 0 and its variance the mean of x².
+
+    Args:
+        layer: the base's own module.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self._layer = layer
+        self.join()
+
+    def join(self) -> None:
+        """Take the weights; again, where somebody moved them since."""
+        self._weight = self._layer.weight.detach()
+        self._twice = torch.cat((self._weight, self._weight))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`x` [..., D] → the same, each vector brought to a mean square of 1 and weighted."""
+        width, eps = x.shape[-1], self._layer.variance_epsilon
+        if x.device.type != "cpu":
+            return torch.rms_norm(x, (width,), self._weight, eps)
+        both = torch.cat((x, -x), -1)
+        return torch.layer_norm(both, (2 * width,), self._twice, None, eps)[..., :width]
 
 
 class Direct:
@@ -55,9 +83,10 @@ class Direct:
 
     def __init__(self, model: Any) -> None:
         inner = model.model
-        self._head, self._embed, self._norm = model.lm_head, inner.embed_tokens, inner.norm
+        self._head, self._embed, self._norm = model.lm_head, inner.embed_tokens, Norm(inner.norm)
         self._turns = Turns(inner.rotary_emb)
         self._blocks = [_block(layer) for layer in inner.layers]
+        self._logits = Group([model.lm_head])
         self._weights = list(model.parameters())
         self._at = self._places()
         mixable = [layer.get_submodule(name) for layer in inner.layers for name in _PROJECTIONS]
@@ -93,30 +122,33 @@ class Direct:
         """
         if self._at != self._places():  # the model went to another device, say
             for block in self._blocks:
-                block.qkv.join()
-                block.gate_up.join()
+                for part in block:
+                    if isinstance(part, Group | Norm):
+                        part.join()
+            self._logits.join()
+            self._norm.join()
             self._at = self._places()
         x = self._embed.forward(ids)  # [N, D]
         cos, sin = self._turns(x, plan)
         rows = x.shape[0]
         for index, block in enumerate(self._blocks):
-            h = _normed(block.before, x)
+            h = block.before(x)
             q, k, v = (part.view(rows, -1, block.width) for part in block.qkv(h))
-            if block.q_norm is not None:
-                q, k = _normed(block.q_norm, q), _normed(block.k_norm, k)
+            if block.q_norm is not None and block.k_norm is not None:
+                q, k = block.q_norm(q), block.k_norm(k)
             both = torch.cat((q, k), 1)
             both = torch.addcmul(both * cos, both.roll(block.width // 2, -1), sin)[:, :, None]
             heads = q.shape[1]
             store.write(index, both[:, heads:], v[:, :, None], plan.slots, plan.places)
             layer = store.layer(index)
             seen = attend(both[:, :heads], layer, plan, block.scaling, block.window)
-            x = x + product(block.o, seen.reshape(rows, -1))
-            h = _normed(block.after, x)
+            x = x + block.o(seen.reshape(rows, -1))[0]
+            h = block.after(x)
             gate, up = block.gate_up(h)
-            x = x + product(block.down, block.act(gate) * up)
+            x = x + block.down(block.act(gate) * up)[0]
         if kept is not None and not any(map(is_own_hook, self._head._forward_hooks.values())):
             x, kept = x[kept], None  # a mixed head sees all tokens, as its weights do
-        logits = product(self._head, _normed(self._norm, x))
+        (logits,) = self._logits(self._norm(x))
         return logits if kept is None else logits[kept]
 
     def _places(self) -> list[int]:
@@ -169,20 +201,16 @@ def _block(layer: Any) -> Block:
     # Mistral's layers leave it to the config; a Llama's has no such thing
     window = getattr(own, "sliding_window", getattr(own.config, "sliding_window", None))
     return Block(
-        before=layer.input_layernorm,
+        before=Norm(layer.input_layernorm),
         qkv=Group([own.q_proj, own.k_proj, own.v_proj]),
-        q_norm=getattr(own, "q_norm", None),
-        k_norm=getattr(own, "k_norm", None),
-        o=own.o_proj,
-        after=layer.post_attention_layernorm,
+        q_norm=Norm(own.q_norm) if hasattr(own, "q_norm") else None,
+        k_norm=Norm(own.k_norm) if hasattr(own, "k_norm") else None,
+        o=Group([own.o_proj]),
+        after=Norm(layer.post_attention_layernorm),
         gate_up=Group([mlp.gate_proj, mlp.up_proj]),
-        down=mlp.down_proj,
+        down=Group([mlp.down_proj]),
         act=mlp.act_fn.forward,
         width=own.head_dim,
         scaling=own.scaling,
         window=window,
     )
-
-
-def _normed(layer: Any, x: Tensor) -> Tensor:
-    return torch.rms_norm(x, x.shape[-1:], layer._parameters["weight"], layer.variance_epsilon)

@@ -7,36 +7,38 @@ part of one matrix: the same bytes, fewer products.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from loramix.engine.packed import PackedWeight
+
 
 class Group:
-    """Layers that are always given the same input.
+    """Layers that are always given the same input; one layer is a group, too.
 
     The layers' parameters become parts of one tensor; their values, and the model's state dict,
-    stay as they are.
+    stay as they are. No hook but those of a `MixedModel` is heard.
 
     Args:
         layers: modules of a frozen model. Those of several dtypes, or of another make than
-            `nn.Linear`, stay apart.
+            `nn.Linear`, stay apart and are called as they are.
     """
 
     def __init__(self, layers: Sequence[Any]) -> None:
         self._layers = layers
         self._hooks = [layer._forward_hooks for layer in layers]
-        self._weight: Tensor | None = None
-        self._bias: Tensor | None = None
+        self._product: Callable[[Tensor], Tensor] | None = None
         self._sizes: list[int] = []
         self.join()
 
     def join(self) -> None:
         """Put the parameters together; again, where somebody moved them since."""
-        self._weight = self._bias = None
+        self._product = None
         if not all(type(layer) is nn.Linear for layer in self._layers):
             return
         weights = [layer.weight for layer in self._layers]
@@ -46,26 +48,24 @@ class Group:
             return
         # others may use the same parameters where gradients flow
         with torch.inference_mode(False):
-            self._weight = _joined(weights)
-            self._bias = None if any(without) else _joined(biases)
+            weight = _joined(weights)
+            bias = None if any(without) else _joined(biases)
+        plain = functools.partial(F.linear, weight=weight, bias=bias)
+        self._product = PackedWeight.of(weight, bias) or plain
         self._sizes = [weight.shape[0] for weight in weights]
 
     def __call__(self, x: Tensor) -> Sequence[Tensor]:
         """`x` [N, D_in] → [N, D_out] of each layer, the skills mixed in."""
-        if self._weight is None:
-            return [product(layer, x) for layer in self._layers]
-        out = F.linear(x, self._weight, self._bias)
-        parts = out.split_with_sizes(self._sizes, -1)
+        if self._product is None:
+            return [_apart(layer, x) for layer in self._layers]
+        out = self._product(x)
+        parts = out.split_with_sizes(self._sizes, -1) if len(self._sizes) > 1 else (out,)
         if not any(self._hooks):
             return parts
         return [_mixed(*each, x) for each in zip(self._layers, parts, strict=True)]
 
 
-def product(layer: Any, x: Tensor) -> Tensor:
-    """What `layer` makes of `x`, the skills mixed in: its module, but for a plain `nn.Linear`.
-
-    No hook but those of a `MixedModel` is heard there.
-    """
+def _apart(layer: Any, x: Tensor) -> Tensor:
     if type(layer) is not nn.Linear:
         out: Tensor = layer(x)
         return out
