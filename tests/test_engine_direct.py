@@ -11,7 +11,7 @@ from engine_oracle import MIXES, PROMPTS, World, ask, loud_adapter, make_mixed
 from loramix.adapter import LoraSettings, init_adapter
 from loramix.engine import Engine
 from loramix.engine.direct import Direct
-from loramix.engine.packed import PackedWeight
+from loramix.engine.product import frozen_product
 from loramix.mixed import MixedModel
 from tiny import make_tiny
 from tiny_base import make_base
@@ -134,22 +134,35 @@ def test_packed_weights_that_moved_are_packed_again() -> None:
     assert now == written(Engine(base, mixed))
 
 
-def test_packed_weights_give_the_product_of_plain_ones() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("width", [64, 2048])
+@pytest.mark.parametrize("tiles", [False, True])
+def test_every_product_with_frozen_weights_is_the_float64_product(
+    dtype: torch.dtype, width: int, tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loramix.engine.product.has_tiles", lambda: tiles)
     generator = torch.Generator().manual_seed(1)
-    weight = torch.randn(96, 64, generator=generator).bfloat16()
-    bias = torch.randn(96, generator=generator).bfloat16()
-    packed = PackedWeight.of(weight, bias)
-    if packed is None:
-        pytest.skip("this processor has no products in bfloat16")
-    for rows in (1, 2, 8, 33, 200):
-        x = torch.randn(rows, 64, generator=generator).bfloat16()
-        exact = x.double() @ weight.double().t() + bias.double()
-        torch.testing.assert_close(packed(x).double(), exact, rtol=2**-8, atol=1e-2)
+    weight = torch.randn(96, width, generator=generator).to(dtype)
+    for bias in (torch.randn(96, generator=generator).to(dtype), None):
+        product = frozen_product(weight, bias)
+        for rows in (0, 1, 2, 8, 33, 200):
+            x = torch.randn(rows, width, generator=generator).to(dtype)
+            exact = x.double() @ weight.double().t() + (0 if bias is None else bias.double())
+            made = product(x)
+            assert made.dtype == dtype
+            assert made.is_contiguous()
+            torch.testing.assert_close(
+                made.double(), exact, rtol=4 * torch.finfo(dtype).eps, atol=width * 1e-5
+            )
 
 
 def test_wide_weights_and_those_in_full_precision_are_not_copied() -> None:
-    assert PackedWeight.of(torch.zeros(8, 2048, dtype=torch.bfloat16), None) is None
-    assert PackedWeight.of(torch.zeros(8, 64), None) is None
+    for weight in (torch.randn(96, 2048).bfloat16(), torch.randn(96, 64)):
+        product = frozen_product(weight, None)
+        x = torch.randn(3, weight.shape[1]).to(weight.dtype)
+        before = product(x)
+        weight.mul_(2)
+        torch.testing.assert_close(product(x), before * 2)
 
 
 def test_two_engines_over_one_base_write_the_same() -> None:

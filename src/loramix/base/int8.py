@@ -32,6 +32,12 @@ _WIDTH = 16
 _PACKED_ROWS = 4
 """Up to so many rows the packed product reads the weights once; for more it reads them again."""
 
+_PACKED_ROWS_BESIDE_TILES = 3
+"""The same where the processor multiplies int8 in tiles (AMX), which whole numbers gain by."""
+
+_TALL = 2
+"""There they win with one row, too, if a layer has so many times as many outputs as inputs."""
+
 _FEW_ROWS = 64
 """From there on weights that are widened to bfloat16 first are faster: the work repays it."""
 
@@ -80,9 +86,7 @@ class Int8Linear(nn.Module):
                 given=f"{x.dtype}{', which wants a gradient' if x.requires_grad else ''}",
                 hint="load the base with dtype auto, fp32 or bf16",
             )
-        y = int8_linear(x.reshape(-1, self.in_features), self.codes, self.scale)
-        if self.bias is not None:
-            y += self.bias
+        y = int8_linear(x.reshape(-1, self.in_features), self.codes, self.scale, self.bias)
         return y.view(*x.shape[:-1], self.out_features)
 
     def dequantised(self, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -114,21 +118,33 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     return codes, scale
 
 
-def int8_linear(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
-    """scale ⊙ (codes x) for each row.
+def int8_linear(
+    x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """scale ⊙ (codes x) + bias for each row.
 
     Args:
         x: [N, D_in] bfloat16.
         codes: [D_out, D_in] int8.
         scale: [D_out] bfloat16.
+        bias: [D_out] bfloat16, or None.
 
     Returns:
         [N, D_out] bfloat16.
     """
+    y = _product(x, codes, scale)
+    return y if bias is None else y.add_(bias)
+
+
+def _product(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     rows, digits = x.shape[0], int_products_pay()
-    if digits and _PACKED_ROWS < rows <= _FEW_ROWS:
+    most_packed = _PACKED_ROWS if digits else _FEW_PACKED_ROWS
+    if digits and has_tiles():
+        tall = codes.shape[0] >= _TALL * codes.shape[1]
+        most_packed = 0 if tall else _PACKED_ROWS_BESIDE_TILES
+    if digits and most_packed < rows <= _FEW_ROWS:
         return _by_digits(x, codes, scale)
-    if rows <= (_PACKED_ROWS if digits else _FEW_PACKED_ROWS):
+    if rows <= most_packed:
         packed: Tensor = torch.ops.aten._weight_int8pack_mm(x, codes, scale)
         return packed
     y = x.new_empty(rows, codes.shape[0])
@@ -175,6 +191,12 @@ def int_products_pay() -> bool:
     except RuntimeError:
         return False
     return bool((made == 64 * _TOP * _TOP).all())
+
+
+@functools.cache
+def has_tiles() -> bool:
+    """Whether the processor has AMX, as far as torch says so."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 def to_int8(model: nn.Module, read: Read | None = None, smallest: int = _SMALLEST) -> None:

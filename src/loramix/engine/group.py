@@ -8,14 +8,16 @@ part of one matrix: the same bytes, fewer products.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from loramix.engine.packed import PackedWeight
+from loramix.base import Int8Linear
+from loramix.base.int8 import int8_linear
+from loramix.engine.product import Product, frozen_product
 
 
 class Group:
@@ -26,33 +28,32 @@ class Group:
 
     Args:
         layers: modules of a frozen model. Those of several dtypes, or of another make than
-            `nn.Linear`, stay apart and are called as they are.
+            `nn.Linear` and `Int8Linear`, stay apart and are called as they are.
     """
 
     def __init__(self, layers: Sequence[Any]) -> None:
         self._layers = layers
         self._hooks = [layer._forward_hooks for layer in layers]
-        self._product: Callable[[Tensor], Tensor] | None = None
+        self._product: Product | None = None
         self._sizes: list[int] = []
         self.join()
 
     def join(self) -> None:
         """Put the parameters together; again, where somebody moved them since."""
         self._product = None
-        if not all(type(layer) is nn.Linear for layer in self._layers):
+        kinds = {type(layer) for layer in self._layers}
+        if kinds not in ({nn.Linear}, {Int8Linear}):
             return
-        weights = [layer.weight for layer in self._layers]
-        biases = [layer.bias for layer in self._layers]
-        without = [bias is None for bias in biases]
-        if not _alike(weights) or any(without) != all(without):
+        names = ("codes", "scale") if kinds == {Int8Linear} else ("weight",)
+        columns = [[getattr(layer, name) for layer in self._layers] for name in (*names, "bias")]
+        without = [bias is None for bias in columns[-1]]
+        if not _alike(columns[0]) or any(without) != all(without):
             return
         # others may use the same parameters where gradients flow
         with torch.inference_mode(False):
-            weight = _joined(weights)
-            bias = None if any(without) else _joined(biases)
-        plain = functools.partial(F.linear, weight=weight, bias=bias)
-        self._product = PackedWeight.of(weight, bias) or plain
-        self._sizes = [weight.shape[0] for weight in weights]
+            *weights, bias = [None if column[0] is None else _joined(column) for column in columns]
+        self._sizes = [part.shape[0] for part in columns[0]]
+        self._product = _product(weights, bias)
 
     def __call__(self, x: Tensor) -> Sequence[Tensor]:
         """`x` [N, D_in] → [N, D_out] of each layer, the skills mixed in."""
@@ -63,6 +64,13 @@ class Group:
         if not any(self._hooks):
             return parts
         return [_mixed(*each, x) for each in zip(self._layers, parts, strict=True)]
+
+
+def _product(weights: Sequence[Any], bias: Tensor | None) -> Product:
+    if len(weights) > 1:
+        codes, scale = weights
+        return functools.partial(int8_linear, codes=codes, scale=scale, bias=bias)
+    return frozen_product(weights[0], bias)
 
 
 def _apart(layer: Any, x: Tensor) -> Tensor:
@@ -84,8 +92,8 @@ def _alike(weights: Sequence[Tensor]) -> bool:
     return len({(weight.dtype, weight.device, weight.shape[1:]) for weight in weights}) == 1
 
 
-def _joined(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """One tensor of which the parameters are parts, one below the other."""
+def _joined(parameters: Sequence[Tensor]) -> Tensor:
+    """One tensor of which the parameters, or buffers, are parts, one below the other."""
     first = parameters[0].data
     rows = sum(parameter.shape[0] for parameter in parameters)
     after, joined = first.data_ptr(), True
