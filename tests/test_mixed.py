@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from loramix.adapter import Adapter, LoraModule, LoraSettings, blend_adapter, write_adapter
 from loramix.errors import AdapterMismatchError, RecipeError, UnknownSkillError, UsageError
-from loramix.mixed import MixedModel
+from loramix.mixed import MixedModel, mix_together
 from loramix.stack import stack_skills
 from tiny import ARCHITECTURES, make_tiny, random_adapter, token_ids
 
@@ -303,6 +303,44 @@ def test_an_inner_scope_replaces_the_outer_and_gives_way_again(tiny_llama: PreTr
         with pytest.raises(ZeroDivisionError), mixed.using(torch.ones(1, 1), ["b"]):
             raise ZeroDivisionError
         assert torch.equal(mixed.base(ids).logits, first)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("weights", ["blend", "ones", "one row of none"])
+def test_layers_mixed_together_are_the_layers_mixed_one_by_one(
+    dtype: torch.dtype, weights: str, tiny_llama: PreTrainedModel
+) -> None:
+    model = copy.deepcopy(tiny_llama).to(dtype)
+    mixed = MixedModel(model)
+    for place, targets in enumerate((["q_proj"], ["q_proj", "k_proj", "v_proj"], ["v_proj"])):
+        made = LoraSettings(r=2 + place, alpha=8, target_modules=targets)
+        mixed.add(f"s{place}", random_adapter(model, made, seed=place))
+    own = model.model.layers[0].self_attn
+    layers = [own.q_proj, own.k_proj, own.v_proj]
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.ones(4, 3) if weights == "ones" else torch.rand(4, 3, generator=generator)
+    if weights == "one row of none":
+        rows[2] = 0
+    for tokens in (4, 12):  # one of each row, and several
+        x = torch.randn(tokens, model.config.hidden_size, generator=generator).to(dtype)
+        for _ in range(2):  # the second time with stacks that were kept
+            with torch.inference_mode(), mixed.using(rows):
+                one_by_one = [layer(x) for layer in layers]
+                plain = [torch.nn.functional.linear(x, layer.weight) for layer in layers]
+                made = mix_together(layers, x, plain)
+                again = [layer(x) for layer in layers]
+            tolerance = 1e-5 if dtype == torch.float32 else 0.05
+            for got, wanted, later in zip(made, one_by_one, again, strict=True):
+                torch.testing.assert_close(got, wanted, rtol=tolerance, atol=tolerance)
+                torch.testing.assert_close(later, wanted, rtol=tolerance, atol=tolerance)
+    mixed.remove("s1")
+    x = torch.randn(4, model.config.hidden_size, generator=generator).to(dtype)
+    with torch.inference_mode(), mixed.using(rows[:, :2]):
+        plain = [torch.nn.functional.linear(x, layer.weight) for layer in layers]
+        made = mix_together(layers, x, plain)
+        wanted = [layer(x) for layer in layers]
+    for got, right in zip(made, wanted, strict=True):
+        torch.testing.assert_close(got, right, rtol=0.05, atol=0.05)
 
 
 def test_a_removed_skill_leaves_no_trace(tiny_llama: PreTrainedModel) -> None:

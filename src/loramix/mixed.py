@@ -217,6 +217,30 @@ def _leave(shelf: weakref.ref[Shelf], base: nn.Module, args: object, output: obj
         skills.scope.tokens = None
 
 
+def mix_together(
+    layers: Sequence[nn.Module], x: torch.Tensor, outputs: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """What the hooks of `MixedModel`s on layers that read the same make of their outputs.
+
+    Args:
+        layers: with no hooks but those.
+        x: what went into them, [N, D_in].
+        outputs: what each made of it, [N, D_out]; they may be written into.
+    """
+    made = list(outputs)
+    by_shelf: dict[weakref.ref[Shelf], list[str | None]] = {}
+    for place, layer in enumerate(layers):
+        for hook in layer._forward_hooks.values():
+            assert isinstance(hook, functools.partial)
+            shelf, path = hook.args
+            by_shelf.setdefault(shelf, [None] * len(made))[place] = path
+    for shelf, paths in by_shelf.items():
+        skills = shelf()
+        if skills is not None and skills.scope is not None:
+            made = skills.scope.apply_together(tuple(paths), x, made)
+    return made
+
+
 def is_own_hook(hook: object) -> bool:
     """Whether a hook on a base is one of those that a `MixedModel` sets on it."""
     return isinstance(hook, functools.partial) and hook.func in (_enter, _leave, _mix_layer)

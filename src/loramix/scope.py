@@ -10,10 +10,22 @@ from torch import nn
 
 from loramix.errors import RecipeError, UsageError
 from loramix.mix import check_skills
-from loramix.stack import SkillTensors, Stack, add_mix, by_columns, drop_rows, stack_skills
+from loramix.stack import (
+    SkillTensors,
+    Stack,
+    Together,
+    add_mix,
+    add_together,
+    by_columns,
+    drop_rows,
+    stack_skills,
+)
 
 Pairs = dict[tuple[str, torch.dtype], tuple[torch.Tensor, torch.Tensor]]
 """(layer, dtype) → stacked A and B."""
+
+Paths = tuple[str | None, ...]
+"""Layers that read the same; None is one without skills."""
 
 _KEPT = 4
 """How many sets of active skills keep their stacks after their scope is gone."""
@@ -122,6 +134,7 @@ class MixScope:
         self._rates: torch.Tensor | None = None
         self._learns = self._few = False
         self._stacks: dict[tuple[str, torch.dtype], Stack | None] = {}
+        self._together: dict[tuple[Paths, torch.dtype], Together | None] = {}
         self._scales: dict[tuple[tuple[int, ...], torch.device], torch.Tensor] = {}
 
     def __enter__(self) -> MixScope:
@@ -136,7 +149,7 @@ class MixScope:
 
     def _look_up(self) -> None:
         self._skills = [self._shelf.skill(name) for name in self.active]
-        self._stacks, self._scales = {}, {}
+        self._stacks, self._together, self._scales = {}, {}, {}
         self._learns = self._weights.requires_grad or any(s.trainable for s in self._skills)
         rates = torch.tensor([skill.dropout for skill in self._skills])
         used = (self._weights.detach() != 0).to("cpu")
@@ -168,6 +181,50 @@ class MixScope:
         if self._rates is not None and self._shelf.training:
             x = drop_rows(x, self._rates)
         return add_mix(x, output, stack, self.rows)
+
+    def apply_together(
+        self, paths: Paths, x: torch.Tensor, outputs: list[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """`apply` for layers that read the same; its oracle is `apply` for one after the other.
+
+        Args:
+            paths: of the layers.
+            x, outputs: as for `apply`; an output is the caller's own, and may be written into.
+        """
+        one_token = x.dim() == 2 and x.shape[0] == self.rows
+        if not one_token or self._learns or self._rates is not None or torch.is_grad_enabled():
+            for place, path in enumerate(paths):
+                mixed = None if path is None else self.apply(path, x, outputs[place])
+                outputs[place] = outputs[place] if mixed is None else mixed
+            return outputs
+        dtype = self._product_dtype(x, outputs[0])
+        if (paths, dtype) not in self._together:
+            with torch.inference_mode(False), torch.no_grad():
+                self._together[paths, dtype] = self._make_together(paths, dtype, x.device)
+        stack = self._together[paths, dtype]
+        if stack is not None:
+            add_together(x, outputs, stack)
+        return outputs
+
+    def _make_together(
+        self, paths: Paths, dtype: torch.dtype, device: torch.device
+    ) -> Together | None:
+        """One A for all layers, which the stack of each layer then has its part of."""
+        covered = [(place, path) for place, path in enumerate(paths) if path is not None]
+        stacks = [(place, path, self._stack(path, dtype, device)) for place, path in covered]
+        found = [(place, path, stack) for place, path, stack in stacks if stack is not None]
+        if not found:
+            return None
+        a = _below_each_other([stack.a for *_, stack in found])
+        kept, parts, start = self._shelf.pairs(self.active), [], 0
+        for place, path, stack in found:
+            ranks = slice(start, start + stack.a.shape[0])
+            start = ranks.stop
+            kept[path, dtype] = a[ranks], stack.b
+            self._stacks[path, dtype] = stack._replace(a=a[ranks])
+            parts.append((place, ranks, stack.b.t()))
+        scales = [stack.scale for *_, stack in found if stack.scale is not None]
+        return Together(a.t(), torch.cat(scales, 1) if scales else None, tuple(parts))
 
     def _product_dtype(self, x: torch.Tensor, output: torch.Tensor) -> torch.dtype:
         """That of the output; float32 for a decoding step of few rows in half precision."""
@@ -220,6 +277,22 @@ class MixScope:
         if key not in self._scales or self._weights.requires_grad:
             self._scales[key] = self._weights[:, list(columns)].to(device, torch.float32)
         return self._scales[key]
+
+
+def _below_each_other(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """One matrix [R, D] of matrices that may already be parts of one, stored as they are."""
+    first = parts[0]
+    after, joined = first.data_ptr(), True
+    for part in parts:
+        joined &= part.data_ptr() == after and part.stride() == first.stride()
+        joined &= part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        after += part.shape[0] * part.stride(0) * part.itemsize
+    if joined:
+        rows = sum(part.shape[0] for part in parts)
+        return first.as_strided((rows, first.shape[1]), first.stride())
+    if first.is_contiguous():
+        return torch.cat(list(parts))
+    return torch.cat([part.t() for part in parts], 1).t()
 
 
 def _check_weights(weights: torch.Tensor, names: Sequence[str]) -> None:

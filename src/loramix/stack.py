@@ -85,6 +85,21 @@ class Stack(NamedTuple):
     versions: tuple[int, ...]
 
 
+class Together(NamedTuple):
+    """The active skills at layers that read the same input.
+
+    Attributes:
+        a: [D_in, R], Aᵀ of one layer beside those of another.
+        scale: [B, R] float32, or None where every weight is 1.
+        parts: of each layer with skills its place among the layers, its columns of `a`, and its
+            Bᵀ [R of the layer, D_out], scalings included.
+    """
+
+    a: torch.Tensor
+    scale: torch.Tensor | None
+    parts: tuple[tuple[int, slice, torch.Tensor], ...]
+
+
 def stack_skills(
     modules: Sequence[LoraModule], dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,8 +132,6 @@ def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> t
     a, b, scale, _ = stack
     if x.dtype != a.dtype:  # also float32 tokens that meet bfloat16 layers under autocast
         x = x.to(a.dtype)
-    if x.dim() == 2 and x.shape[0] == rows and not torch.is_grad_enabled():
-        return _add_to_rows(x, output, stack)
     h = torch.mm(x.reshape(-1, a.shape[1]), a.t())  # [B·T, R]
     flat = output.reshape(-1, b.shape[0])
     if torch.is_grad_enabled():
@@ -132,14 +145,25 @@ def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> t
     return flat.addmm_(h, b.t()).view_as(output)
 
 
-def _add_to_rows(x: torch.Tensor, output: torch.Tensor, stack: Stack) -> torch.Tensor:
-    """The same for one token a row, [B, D_in] and [B, D_out]: a decoding step, with no views."""
-    h = torch.mm(x, stack.a.t())
-    if stack.scale is not None:
+def add_together(x: torch.Tensor, outputs: Sequence[torch.Tensor], stack: Together) -> None:
+    """The same for layers that read the same, one token a row and without gradients.
+
+    A decoding step of a small base is mostly the calls themselves, so A x is one product for all
+    layers, and nothing is brought into another shape.
+
+    Args:
+        x: what went into the layers, [B, D_in].
+        outputs: what each layer made of it, [B, D_out]; the mix is written into them.
+        stack: the active skills.
+    """
+    h = torch.mm(x if x.dtype == stack.a.dtype else x.to(stack.a.dtype), stack.a)
+    if stack.scale is not None:  # in place: multiplied in float32, rounded once
         h.mul_(stack.scale)
-    if h.dtype != output.dtype:
-        return output.add_(torch.mm(h, stack.b.t()))
-    return output.addmm_(h, stack.b.t())
+    for place, ranks, b in stack.parts:
+        if h.dtype == outputs[place].dtype:
+            outputs[place].addmm_(h[:, ranks], b)
+        else:
+            outputs[place].add_(torch.mm(h[:, ranks], b))
 
 
 def drop_rows(x: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:

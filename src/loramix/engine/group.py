@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from loramix.base import Int8Linear
 from loramix.base.int8 import int8_linear
 from loramix.engine.product import Product, frozen_product
+from loramix.mixed import mix_together
 
 
 class Group:
@@ -57,13 +57,14 @@ class Group:
 
     def __call__(self, x: Tensor) -> Sequence[Tensor]:
         """`x` [N, D_in] → [N, D_out] of each layer, the skills mixed in."""
+        parts: Sequence[Tensor]
         if self._product is None:
-            return [_apart(layer, x) for layer in self._layers]
+            # a module of another make hears its hooks by itself
+            parts = [layer(x) for layer in self._layers]
+            return parts
         out = self._product(x)
         parts = out.split_with_sizes(self._sizes, -1) if len(self._sizes) > 1 else (out,)
-        if not any(self._hooks):
-            return parts
-        return [_mixed(*each, x) for each in zip(self._layers, parts, strict=True)]
+        return mix_together(self._layers, x, parts) if any(self._hooks) else parts
 
 
 def _product(weights: Sequence[Any], bias: Tensor | None) -> Product:
@@ -71,21 +72,6 @@ def _product(weights: Sequence[Any], bias: Tensor | None) -> Product:
         codes, scale = weights
         return functools.partial(int8_linear, codes=codes, scale=scale, bias=bias)
     return frozen_product(weights[0], bias)
-
-
-def _apart(layer: Any, x: Tensor) -> Tensor:
-    if type(layer) is not nn.Linear:
-        out: Tensor = layer(x)
-        return out
-    own: Any = layer._parameters
-    return _mixed(layer, F.linear(x, own["weight"], own["bias"]), x)
-
-
-def _mixed(layer: Any, out: Tensor, x: Tensor) -> Tensor:
-    for mix in layer._forward_hooks.values():
-        mixed = mix(layer, (x,), out)
-        out = out if mixed is None else mixed
-    return out
 
 
 def _alike(weights: Sequence[Tensor]) -> bool:
