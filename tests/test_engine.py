@@ -26,7 +26,7 @@ from loramix.errors import (
     UnsupportedBaseError,
     UsageError,
 )
-from loramix.sampling import Sampling
+from loramix.sampling import Sampling, choose
 from tiny_base import make_base
 
 
@@ -341,6 +341,47 @@ def test_a_row_of_no_numbers_fails_alone_and_leaves_nothing_behind(world: World)
             assert list(handle.result()[0].token_ids) == world.expected(p, m)
     finally:
         mixed.remove("broken")
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"top_p": 1e-46},
+        {"repetition_penalty": 1e-40},
+        {"repetition_penalty": 1e40},
+        {"presence_penalty": 1e300},
+        {"frequency_penalty": -1e300},
+        {"temperature": 1e-300},
+    ],
+    ids=str,
+)
+def test_the_most_extreme_sampling_is_answered_and_harms_nobody(
+    world: World, extreme: dict[str, float]
+) -> None:
+    engine = world.engine()
+    good = engine.submit(ask(PROMPTS[0], "one"))
+    odd = engine.submit(ask(PROMPTS[2], "two", **{"temperature": 1.0, **extreme}))
+    assert odd.result()[0].finish_reason in ("length", "stop")
+    assert list(good.result()[0].token_ids) == world.expected(PROMPTS[0], "one")
+
+
+def test_a_fault_in_choosing_fails_the_guilty_request_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = world.engine()
+    good = engine.submit(ask(PROMPTS[0], "one"))
+    bad = engine.submit(ask(PROMPTS[1], "two", temperature=1.0, seed=1))
+
+    def faulty(scores: torch.Tensor, draws: Any) -> Any:
+        if any(draw.generator is not None for draw in draws):
+            raise RuntimeError("no draw today")
+        return choose(scores, draws)
+
+    monkeypatch.setattr("loramix.engine.steps.choose", faulty)
+    with pytest.raises(ForwardError):
+        bad.result()
+    assert list(good.result()[0].token_ids) == world.expected(PROMPTS[0], "one")
+    assert engine.stats().running == 0
 
 
 def test_bases_that_cannot_be_run_are_refused_with_the_reason() -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from typing import Any
 
 import pytest
 import torch
 
-from engine_oracle import MIXES, PROMPTS, World, ask, loud_adapter, make_mixed
+from engine_oracle import (
+    MIXES,
+    PROMPTS,
+    TOKENS,
+    World,
+    ask,
+    expected,
+    loud_adapter,
+    make_mixed,
+)
 from loramix.adapter import LoraSettings, init_adapter
-from loramix.engine import Engine
+from loramix.engine import Engine, Limits
 from loramix.engine.direct import Direct
 from loramix.engine.product import frozen_product
 from loramix.mixed import MixedModel
@@ -163,6 +174,56 @@ def test_wide_weights_and_those_in_full_precision_are_not_copied() -> None:
         before = product(x)
         weight.mul_(2)
         torch.testing.assert_close(product(x), before * 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_weights_that_are_loaded_into_a_base_are_the_ones_that_count(dtype: torch.dtype) -> None:
+    base = make_base(dtype=dtype)
+    engine = Engine(base, mixed := make_mixed(base), limits=Limits(prefix_bytes=0))
+    before = written(engine)
+    others = {name: part.flip(0) for name, part in base.model.state_dict().items()}
+    base.model.load_state_dict(others)
+    now = written(engine)
+    assert now != before
+    assert now == written(Engine(base, mixed))
+
+
+def test_a_mixed_model_that_is_gone_leaves_the_base_as_it_was() -> None:
+    base = make_base()
+    alone = Engine(base).submit(ask()).result()
+    mixed = make_mixed(base)
+    assert Engine(base, mixed).submit(ask(mix="one")).result() != alone
+    del mixed
+    gc.collect()
+    assert Engine(base).submit(ask()).result() == alone
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one mixed model", "two mixed models"])
+def test_engines_of_one_base_in_two_threads_do_not_mix_up_their_skills(shared: bool) -> None:
+    base = make_base()
+    first = make_mixed(base)
+    second = first if shared else make_mixed(base)
+    wanted = {
+        mix: [tuple(expected(base, prompt, TOKENS, first, mix)) for prompt in PROMPTS]
+        for mix in ("one", "two")
+    }
+    got: dict[str, list[list[tuple[int, ...]]]] = {"one": [], "two": []}
+
+    def work(mixed: MixedModel, mix: str) -> None:
+        engine = Engine(base, mixed).start()
+        for _ in range(8):
+            handles = [engine.submit(ask(prompt, mix)) for prompt in PROMPTS]
+            got[mix].append([handle.result()[0].token_ids for handle in handles])
+        engine.close()
+
+    pairs = ((first, "one"), (second, "two"))
+    threads = [threading.Thread(target=work, args=pair) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(answers == wanted[mix] for mix in got for answers in got[mix])
+    assert all(len(answers) == 8 for answers in got.values())
 
 
 def test_two_engines_over_one_base_write_the_same() -> None:

@@ -228,16 +228,17 @@ def mix_together(
         outputs: what each made of it, [N, D_out]; they may be written into.
     """
     made = list(outputs)
-    by_shelf: dict[weakref.ref[Shelf], list[str | None]] = {}
+    by_shelf: dict[Shelf, list[str | None]] = {}
     for place, layer in enumerate(layers):
         for hook in layer._forward_hooks.values():
             assert isinstance(hook, functools.partial)
             shelf, path = hook.args
-            by_shelf.setdefault(shelf, [None] * len(made))[place] = path
-    for shelf, paths in by_shelf.items():
-        skills = shelf()
-        if skills is not None and skills.scope is not None:
-            made = skills.scope.apply_together(tuple(paths), x, made)
+            skills = shelf()
+            if skills is not None and skills.scope is not None:  # its model may be gone
+                by_shelf.setdefault(skills, [None] * len(made))[place] = path
+    for skills, paths in by_shelf.items():
+        assert skills.scope is not None
+        made = skills.scope.apply_together(tuple(paths), x, made)
     return made
 
 

@@ -156,7 +156,8 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_p < 1:
         ordered, places = chances.sort(dim=-1, descending=True)
         # a token stays while those before it have not reached top_p: the first always stays
-        ordered = ordered * ((ordered.cumsum(-1) - ordered) < sampling.top_p)
+        enough = max(sampling.top_p, torch.finfo(torch.float32).tiny)
+        ordered = ordered * ((ordered.cumsum(-1) - ordered) < enough)
         chances = torch.zeros_like(chances).scatter(-1, places, ordered)
     if sampling.min_p > 0:
         chances = chances * (chances >= sampling.min_p * chances.amax(-1, keepdim=True))
@@ -183,7 +184,8 @@ def penalize(scores: Tensor, draw: Draw) -> Tensor:
         written = torch.tensor(list(counts), device=scores.device)
         times = torch.tensor(list(counts.values()), device=scores.device, dtype=scores.dtype)
         scores[written] -= sampling.presence_penalty + sampling.frequency_penalty * times
-    return scores
+    # what a penalty made too large for float32 is the largest that there is
+    return scores.nan_to_num_(nan=0.0)
 
 
 def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int | None]:

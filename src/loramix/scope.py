@@ -223,8 +223,8 @@ class MixScope:
             kept[path, dtype] = a[ranks], stack.b
             self._stacks[path, dtype] = stack._replace(a=a[ranks])
             parts.append((place, ranks, stack.b.t()))
-        scales = [stack.scale for *_, stack in found if stack.scale is not None]
-        return Together(a.t(), torch.cat(scales, 1) if scales else None, tuple(parts))
+        columns = tuple(k for _, path, _ in found for k in self._columns(path))
+        return Together(a.t(), self._scale(columns, device), tuple(parts))
 
     def _product_dtype(self, x: torch.Tensor, output: torch.Tensor) -> torch.dtype:
         """That of the output; float32 for a decoding step of few rows in half precision."""
@@ -266,8 +266,12 @@ class MixScope:
                 pair = by_columns(pair[0]), by_columns(pair[1])
             if not versions:
                 kept[path, dtype] = pair
-        columns = tuple(k for k, module in here for _ in range(module.rank))
-        return Stack(*pair, self._scale(columns, device), versions)
+        return Stack(*pair, self._scale(self._columns(path), device), versions)
+
+    def _columns(self, path: str) -> tuple[int, ...]:
+        """To which active skill each rank of a layer's stack belongs."""
+        here = [(k, s.module(path)) for k, s in enumerate(self._skills) if path in s.index]
+        return tuple(k for k, module in here for _ in range(module.rank))
 
     def _scale(self, columns: tuple[int, ...], device: torch.device) -> torch.Tensor | None:
         """The weights spread over ranks, [B, R] float32."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from loramix.engine.attention import Plan, attend
 from loramix.engine.cache import KeyValueStore
 from loramix.engine.group import Group
+from loramix.engine.product import SMALL
 from loramix.mixed import is_own_hook
 
 _FAMILY = {
@@ -85,9 +86,10 @@ class Direct:
         inner = model.model
         self._head, self._embed, self._norm = model.lm_head, inner.embed_tokens, Norm(inner.norm)
         self._turns = Turns(inner.rotary_emb)
-        self._blocks = [_block(layer) for layer in inner.layers]
-        self._logits = Group([model.lm_head])
         self._weights = list(model.parameters())
+        small = sum(weight.nbytes for weight in self._weights) <= SMALL
+        self._blocks = [_block(layer, small) for layer in inner.layers]
+        self._logits = Group([model.lm_head], small)
         self._at = self._places()
         mixable = [layer.get_submodule(name) for layer in inner.layers for name in _PROJECTIONS]
         ours = {model, model.lm_head, *mixable}
@@ -120,7 +122,7 @@ class Direct:
         Returns:
             Logits [N, V], or of the tokens kept.
         """
-        if self._at != self._places():  # the model went to another device, say
+        if self._at != self._places():  # the model went to another device or was loaded anew, say
             for block in self._blocks:
                 for part in block:
                     if isinstance(part, Group | Norm):
@@ -151,9 +153,9 @@ class Direct:
         (logits,) = self._logits(self._norm(x))
         return logits if kept is None else logits[kept]
 
-    def _places(self) -> list[int]:
-        """Where the weights are."""
-        return [weight.data_ptr() for weight in self._weights]
+    def _places(self) -> list[tuple[int, int]]:
+        """Where the weights are, and how often they were written to where torch counts that."""
+        return [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in self._weights]
 
 
 class Turns:
@@ -196,19 +198,19 @@ def _hooks(module: Any) -> tuple[Any, Any]:
     return module._forward_pre_hooks, module._forward_hooks
 
 
-def _block(layer: Any) -> Block:
+def _block(layer: Any, copies: bool) -> Block:
     own, mlp = layer.self_attn, layer.mlp
     # Mistral's layers leave it to the config; a Llama's has no such thing
     window = getattr(own, "sliding_window", getattr(own.config, "sliding_window", None))
     return Block(
         before=Norm(layer.input_layernorm),
-        qkv=Group([own.q_proj, own.k_proj, own.v_proj]),
+        qkv=Group([own.q_proj, own.k_proj, own.v_proj], copies),
         q_norm=Norm(own.q_norm) if hasattr(own, "q_norm") else None,
         k_norm=Norm(own.k_norm) if hasattr(own, "k_norm") else None,
-        o=Group([own.o_proj]),
+        o=Group([own.o_proj], copies),
         after=Norm(layer.post_attention_layernorm),
-        gate_up=Group([mlp.gate_proj, mlp.up_proj]),
-        down=Group([mlp.down_proj]),
+        gate_up=Group([mlp.gate_proj, mlp.up_proj], copies),
+        down=Group([mlp.down_proj], copies),
         act=mlp.act_fn.forward,
         width=own.head_dim,
         scaling=own.scaling,

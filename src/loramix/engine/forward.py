@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,8 +39,14 @@ class Feed(NamedTuple):
     decodes: bool
 
 
+_TURNS: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
+"""Of each base: its layers are mixed for one engine at a time, since their hooks are shared."""
+
+_MAKING = threading.Lock()
+
+
 class Runner:
-    """Runs steps.
+    """Runs steps; where several engines share a base, one at a time.
 
     Args:
         base: the frozen base.
@@ -49,6 +57,8 @@ class Runner:
     def __init__(self, base: Base, mixed: MixedModel | None, store: KeyValueStore) -> None:
         self.base, self.mixed, self.store = base, mixed, store
         model: Any = base.model
+        with _MAKING:
+            self._turn = _TURNS.setdefault(model, threading.RLock())
         self._head: nn.Module | None = model.get_output_embeddings()
         self._head_path = next(
             (path for path, module in base.model.named_modules() if module is self._head), ""
@@ -88,7 +98,7 @@ class Runner:
         plan = Plan(lengths, chunks, device)
         inputs = torch.tensor(ids, device=device)
         kept = None if len(ids) == len(feeds) else torch.tensor(last, device=device)
-        with self._mixing(feeds):
+        with self._turn, self._mixing(feeds):
             direct = self._direct()
             if direct is not None and direct.unheard:
                 return direct(inputs, plan, self.store, kept)

@@ -29,10 +29,11 @@ class Group:
     Args:
         layers: modules of a frozen model. Those of several dtypes, or of another make than
             `nn.Linear` and `Int8Linear`, stay apart and are called as they are.
+        copies: whether weights may be copied where that is faster.
     """
 
-    def __init__(self, layers: Sequence[Any]) -> None:
-        self._layers = layers
+    def __init__(self, layers: Sequence[Any], copies: bool = False) -> None:
+        self._layers, self._copies = layers, copies
         self._hooks = [layer._forward_hooks for layer in layers]
         self._product: Product | None = None
         self._sizes: list[int] = []
@@ -53,7 +54,7 @@ class Group:
         with torch.inference_mode(False):
             *weights, bias = [None if column[0] is None else _joined(column) for column in columns]
         self._sizes = [part.shape[0] for part in columns[0]]
-        self._product = _product(weights, bias)
+        self._product = _product(weights, bias, self._copies)
 
     def __call__(self, x: Tensor) -> Sequence[Tensor]:
         """`x` [N, D_in] → [N, D_out] of each layer, the skills mixed in."""
@@ -67,11 +68,11 @@ class Group:
         return mix_together(self._layers, x, parts) if any(self._hooks) else parts
 
 
-def _product(weights: Sequence[Any], bias: Tensor | None) -> Product:
+def _product(weights: Sequence[Any], bias: Tensor | None, copies: bool) -> Product:
     if len(weights) > 1:
         codes, scale = weights
         return functools.partial(int8_linear, codes=codes, scale=scale, bias=bias)
-    return frozen_product(weights[0], bias)
+    return frozen_product(weights[0], bias, copies)
 
 
 def _alike(weights: Sequence[Tensor]) -> bool:

@@ -23,9 +23,11 @@ _NARROW = 1536
 """Inputs up to which oneDNN's own layout pays, for 1 to 512 rows.
 
 oneDNN brings bfloat16 weights into it before it multiplies, and left to itself does so again in
-every product, which for narrow layers takes a third of the time. The copies of a base's narrow
-layers are small.
+every product, which for narrow layers takes a third of the time.
 """
+
+SMALL = 256 << 20
+"""Bytes of a base up to which its narrow layers are copied into that layout."""
 
 _PACKED_FOR = 8
 """Rows for which the layout is chosen; with others it is as fast or nearly so."""
@@ -34,20 +36,22 @@ _FEW = 16
 """Rows up to which wide weights are read at the speed of memory where they stand first."""
 
 
-def frozen_product(weight: Tensor, bias: Tensor | None) -> Product:
+def frozen_product(weight: Tensor, bias: Tensor | None, copies: bool = True) -> Product:
     """The fastest product for one linear layer.
 
     Args:
         weight: [D_out, D_in]. It may be copied: where it is changed later, ask again.
         bias: [D_out], or None.
+        copies: whether it may be copied where that is faster.
     """
     plain = functools.partial(F.linear, weight=weight, bias=bias)
     if weight.dtype != torch.bfloat16 or weight.device.type != "cpu":
         return plain
-    if weight.shape[1] > _NARROW:
-        # only there has it been measured to be faster
-        return functools.partial(_weights_first, weight=weight, bias=bias) if has_tiles() else plain
-    return _packed(weight, bias) if _has_packed_products() else plain
+    if copies and weight.shape[1] <= _NARROW and _has_packed_products():
+        return _packed(weight, bias)
+    if weight.shape[1] > _NARROW and has_tiles():  # only there has it been measured to be faster
+        return functools.partial(_weights_first, weight=weight, bias=bias)
+    return plain
 
 
 def _weights_first(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

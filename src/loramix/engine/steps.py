@@ -223,31 +223,43 @@ class Steps:
         if len(places) < len(fed):
             scores = scores[places]
         rows = [fed[place][0] for place in places]
-        with torch.inference_mode():
-            tokens = choose(scores, [row.draw for row in rows]) if rows else []
         pieces: list[Handed] = []
-        for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+        for place, (row, token) in enumerate(zip(rows, _chosen(scores, rows), strict=True)):
             if row.gone:
                 continue
-            if token is None:
-                self.end(row.submission, failed(None), wipe=True)
-                continue
-            if row.root is not None and row.filled == row.prompt:
-                self.prefix.keep(row.root, row.tokens, self.store, _slot(row))
-            count = row.sampling.logprobs
-            report = None if count is None else logprobs(scores[place], token, count)
-            piece = row.take(token, report)
-            pieces.append((row.submission, piece))
-            if piece.finish_reason is not None:
-                self._finish(row)
-            else:
-                self.scheduler.settle(row)
-            row.submission.put(piece)
-            if piece.finish_reason is not None:
-                self._end_if_complete(row.submission)
+            try:
+                pieces.append((row.submission, self._hand_over(row, token, scores[place])))
+            except Exception as error:
+                self.end(row.submission, failed(error), wipe=True)
         for row, _ in fed:
             self.scheduler.settle(row)  # one prompt token left: it goes with those that decode
         return pieces
+
+    def _hand_over(self, row: Row, token: int | Exception | None, scores: Tensor) -> Piece:
+        """Give a row its next token, and what it says to whoever waits.
+
+        Args:
+            token: None where the row's logits are no numbers.
+            scores: the row's logits [V].
+
+        Raises:
+            Exception: what went wrong with this row alone.
+        """
+        if token is None or isinstance(token, Exception):
+            raise failed(token)
+        if row.root is not None and row.filled == row.prompt:
+            self.prefix.keep(row.root, row.tokens, self.store, _slot(row))
+        count = row.sampling.logprobs
+        report = None if count is None else logprobs(scores, token, count)
+        piece = row.take(token, report)
+        if piece.finish_reason is not None:
+            self._finish(row)
+        else:
+            self.scheduler.settle(row)
+        row.submission.put(piece)
+        if piece.finish_reason is not None:
+            self._end_if_complete(row.submission)
+        return piece
 
     # ── ends ─────────────────────────────────────────────────────────────────────────────────
 
@@ -306,6 +318,24 @@ class Steps:
     def until_deadline(self) -> float | None:
         """Seconds until the next deadline; None where there is none."""
         return max(0.0, self._deadlines[0][0] - time.monotonic()) if self._deadlines else None
+
+
+def _chosen(scores: Tensor, rows: Sequence[Row]) -> Sequence[int | Exception | None]:
+    """The next token of each row; where choosing together fails, each by itself."""
+    if not rows:
+        return []
+    draws = [row.draw for row in rows]
+    with torch.inference_mode():
+        try:
+            return choose(scores, draws)
+        except Exception:
+            chosen: list[int | Exception | None] = []
+            for place, draw in enumerate(draws):
+                try:
+                    chosen += choose(scores[place : place + 1], [draw])
+                except Exception as error:
+                    chosen.append(error)
+            return chosen
 
 
 def _slot(row: Row) -> int:
