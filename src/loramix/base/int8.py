@@ -32,11 +32,14 @@ _WIDTH = 16
 _PACKED_ROWS = 4
 """Up to so many rows the packed product reads the weights once; for more it reads them again."""
 
+_LARGE = 1 << 23
+"""Weights from which whole numbers gain by tiles (AMX): below, making digits costs more."""
+
 _PACKED_ROWS_BESIDE_TILES = 3
-"""The same where the processor multiplies int8 in tiles (AMX), which whole numbers gain by."""
+"""Up to so many rows large layers are packed there."""
 
 _TALL = 2
-"""There they win with one row, too, if a layer has so many times as many outputs as inputs."""
+"""Those with so many times as many outputs as inputs are not, with one row either."""
 
 _FEW_ROWS = 64
 """From there on weights that are widened to bfloat16 first are faster: the work repays it."""
@@ -139,7 +142,7 @@ def int8_linear(
 def _product(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     rows, digits = x.shape[0], int_products_pay()
     most_packed = _PACKED_ROWS if digits else _FEW_PACKED_ROWS
-    if digits and has_tiles():
+    if digits and codes.numel() >= _LARGE and has_tiles():
         tall = codes.shape[0] >= _TALL * codes.shape[1]
         most_packed = 0 if tall else _PACKED_ROWS_BESIDE_TILES
     if digits and most_packed < rows <= _FEW_ROWS:
