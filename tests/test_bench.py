@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 from loramix import render
 from loramix.base import pocket_path
 from loramix.bench import BENCHES, Settings, run_bench
-from loramix.bench.measure import Timed, alternate
-from loramix.bench.ours import engine_run, open_base, twin
-from loramix.bench.peer import MissingPeer, Worker, worker
+from loramix.bench.measure import MissingPeer, Timed, alternate
+from loramix.bench.ours import base_folder, engine_run, open_base, twin
+from loramix.bench.peer import Worker, worker
 from loramix.bench.shapes import Shape, random_adapter, write_base
 from loramix.bench.theirs import generate_run
 from loramix.bench.zipf import zipf
 from loramix.cli import app
+from loramix.errors import UsageError
 from loramix.mixed import MixedModel
 from loramix.pocket.tasks import TASKS
 from tiny_base import save_base
@@ -176,9 +177,34 @@ def test_each_candidate_runs_once_in_each_round_and_once_before() -> None:
 
         return run
 
-    rates = alternate({"a": candidate("a", 4), "b": candidate("b", 8)}, 2, no_bar)
+    rates, failed = alternate({"a": candidate("a", 4), "b": candidate("b", 8)}, 2, no_bar)
     assert ran == ["a", "b"] * 3
     assert rates == {"a": [2.0, 2.0], "b": [4.0, 4.0]}
+    assert failed == {}
+
+
+def test_a_peer_that_fails_in_a_round_loses_its_own_figures_alone() -> None:
+    left = [1, 1]
+
+    def failing() -> Timed:
+        if not left:
+            raise MissingPeer("out of memory")
+        return Timed(left.pop(), 1.0)
+
+    rates, failed = alternate({"peer": failing, "ours": lambda: Timed(4, 2.0)}, 3, no_bar)
+    assert rates == {"ours": [2.0, 2.0, 2.0]}
+    assert failed == {"peer": "out of memory"}
+
+
+def test_a_base_is_one_that_is_given_or_random_weights_of_a_shape() -> None:
+    with base_folder("some/base", "31m") as (id, shown):
+        assert (id, shown) == ("some/base", "some/base")
+    with base_folder("shape:pocket", "31m") as (id, shown):
+        assert Path(id, "model.safetensors").exists()
+        assert shown == "pocket, random weights"
+    with pytest.raises(UsageError, match="no such shape") as caught, base_folder("shape:x", "31m"):
+        pass
+    assert "shape:tinyllama" in str(caught.value)
 
 
 def test_candidates_write_as_many_tokens_as_were_asked_for(folder: Path) -> None:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from loramix.adapter import Adapter, LoraModule, LoraSettings, blend_adapter, write_adapter
 from loramix.errors import AdapterMismatchError, RecipeError, UnknownSkillError, UsageError
-from loramix.mixed import MixedModel, mix_together
+from loramix.mixed import MixedModel, mix_together, shelves_at
 from loramix.stack import stack_skills
 from tiny import ARCHITECTURES, make_tiny, random_adapter, token_ids
 
@@ -327,7 +327,7 @@ def test_layers_mixed_together_are_the_layers_mixed_one_by_one(
             with torch.inference_mode(), mixed.using(rows):
                 one_by_one = [layer(x) for layer in layers]
                 plain = [torch.nn.functional.linear(x, layer.weight) for layer in layers]
-                made = mix_together(layers, x, plain)
+                made = mix_together(shelves_at(layers), x, plain)
                 again = [layer(x) for layer in layers]
             tolerance = 1e-5 if dtype == torch.float32 else 0.05
             for got, wanted, later in zip(made, one_by_one, again, strict=True):
@@ -337,7 +337,7 @@ def test_layers_mixed_together_are_the_layers_mixed_one_by_one(
     x = torch.randn(4, model.config.hidden_size, generator=generator).to(dtype)
     with torch.inference_mode(), mixed.using(rows[:, :2]):
         plain = [torch.nn.functional.linear(x, layer.weight) for layer in layers]
-        made = mix_together(layers, x, plain)
+        made = mix_together(shelves_at(layers), x, plain)
         wanted = [layer(x) for layer in layers]
     for got, right in zip(made, wanted, strict=True):
         torch.testing.assert_close(got, right, rtol=0.05, atol=0.05)

@@ -365,7 +365,10 @@ def bench(
     dtype: Annotated[str, typer.Option(help="Of the base's weights: auto, fp32, bf16, …")] = "auto",
     base: Annotated[
         str | None,
-        typer.Option(help="Measure on this base, instead of the benchmark's own random weights."),
+        typer.Option(
+            help="Measure on this base, or with `shape:pocket`, `shape:31m` or `shape:tinyllama` "
+            "on random weights of that shape, instead of the benchmark's own."
+        ),
     ] = None,
     peers: Annotated[
         Path, typer.Option(metavar="DIR", help="Where `benches/peers.py` installed the peers.")

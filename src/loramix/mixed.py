@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from loramix.adapter import Adapter, LoraModule, check_fit
-from loramix.scope import MixScope, Shelf, rows_differ
+from loramix.scope import MixScope, Paths, Shelf, rows_differ
 from loramix.stack import SkillTensors
 
 if TYPE_CHECKING:
@@ -217,28 +217,38 @@ def _leave(shelf: weakref.ref[Shelf], base: nn.Module, args: object, output: obj
         skills.scope.tokens = None
 
 
-def mix_together(
-    layers: Sequence[nn.Module], x: torch.Tensor, outputs: Sequence[torch.Tensor]
-) -> list[torch.Tensor]:
-    """What the hooks of `MixedModel`s on layers that read the same make of their outputs.
+def shelves_at(layers: Sequence[nn.Module]) -> dict[Shelf, Paths]:
+    """Whose skills are mixed at layers that have no hooks but those of `MixedModel`s.
 
-    Args:
-        layers: with no hooks but those.
-        x: what went into them, [N, D_in].
-        outputs: what each made of it, [N, D_out]; they may be written into.
+    Returns:
+        Of each its paths, one for each layer, or None where it does not cover that layer; those
+        with a scope in force.
     """
-    made = list(outputs)
-    by_shelf: dict[Shelf, list[str | None]] = {}
+    found: dict[Shelf, list[str | None]] = {}
     for place, layer in enumerate(layers):
         for hook in layer._forward_hooks.values():
             assert isinstance(hook, functools.partial)
             shelf, path = hook.args
             skills = shelf()
             if skills is not None and skills.scope is not None:  # its model may be gone
-                by_shelf.setdefault(skills, [None] * len(made))[place] = path
-    for skills, paths in by_shelf.items():
+                found.setdefault(skills, [None] * len(layers))[place] = path
+    return {skills: tuple(paths) for skills, paths in found.items()}
+
+
+def mix_together(
+    shelves: Mapping[Shelf, Paths], x: torch.Tensor, outputs: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """What the hooks of `MixedModel`s on layers that read the same make of their outputs.
+
+    Args:
+        shelves: of the layers, by `shelves_at`.
+        x: what went into them, [N, D_in].
+        outputs: what each made of it, [N, D_out]; they may be written into.
+    """
+    made = list(outputs)
+    for skills, paths in shelves.items():
         assert skills.scope is not None
-        made = skills.scope.apply_together(tuple(paths), x, made)
+        made = skills.scope.apply_together(paths, x, made)
     return made
 
 

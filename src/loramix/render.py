@@ -305,6 +305,7 @@ def bench(result: dict[str, Any]) -> None:
         "resident_mb",
         "peak_mb",
         "loads",
+        "fall_points",
     ):
         if result.get(key) not in (None, {}):
             value = result[key]

@@ -115,6 +115,8 @@ class MixScope:
         rows: B.
         active: the skills that some row uses; only they are gathered.
         tokens: B·T of the forward that runs, where that is known.
+        skills: what is mixed, made anew whenever that changes: where it is equal to that of another
+            scope, both have the same A and B.
     """
 
     def __init__(self, shelf: Shelf, weights: torch.Tensor, names: Sequence[str]) -> None:
@@ -125,6 +127,7 @@ class MixScope:
         self.rows = weights.shape[0]
         self.active = tuple(names[k] for k in columns)
         self.tokens: int | None = None
+        self.skills: tuple[object, ...] = ()
         self._shelf = shelf
         self._weights = weights if all(used) else weights[:, columns]
         self._all_ones = not weights.requires_grad and bool((self._weights == 1).all())
@@ -156,6 +159,7 @@ class MixScope:
         self._rates = (used * rates).amax(dim=1) if rates.any() else None
         self._few = self.rows * sum(skill.rank for skill in self._skills) <= _FEW
         self._edition = self._shelf.edition
+        self.skills = (id(self._shelf), self._edition, self.active)
 
     def apply(self, path: str, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor | None:
         """Adds the mix to what the base's layer made of `x`; None where no skill covers it.
@@ -191,20 +195,39 @@ class MixScope:
             paths: of the layers.
             x, outputs: as for `apply`; an output is the caller's own, and may be written into.
         """
-        one_token = x.dim() == 2 and x.shape[0] == self.rows
-        if not one_token or self._learns or self._rates is not None or torch.is_grad_enabled():
+        if not self._is_plain_step(x):
             for place, path in enumerate(paths):
                 mixed = None if path is None else self.apply(path, x, outputs[place])
                 outputs[place] = outputs[place] if mixed is None else mixed
             return outputs
-        dtype = self._product_dtype(x, outputs[0])
-        if (paths, dtype) not in self._together:
-            with torch.inference_mode(False), torch.no_grad():
-                self._together[paths, dtype] = self._make_together(paths, dtype, x.device)
-        stack = self._together[paths, dtype]
+        stack = self._stack_together(paths, self._product_dtype(x, outputs[0]), x.device)
         if stack is not None:
             add_together(x, outputs, stack)
         return outputs
+
+    def together(self, paths: Paths, x: torch.Tensor) -> Together | None:
+        """What `apply_together` adds, in the dtype of `x`.
+
+        Returns:
+            None where no skill covers the layers, or where they are mixed one after the other.
+        """
+        if not self._is_plain_step(x):
+            return None
+        return self._stack_together(paths, x.dtype, x.device)
+
+    def _is_plain_step(self, x: torch.Tensor) -> bool:
+        """One token of each row, and neither gradients nor dropout."""
+        one_token = x.dim() == 2 and x.shape[0] == self.rows
+        learns = self._learns or torch.is_grad_enabled()
+        return one_token and not learns and self._rates is None
+
+    def _stack_together(
+        self, paths: Paths, dtype: torch.dtype, device: torch.device
+    ) -> Together | None:
+        if (paths, dtype) not in self._together:
+            with torch.inference_mode(False), torch.no_grad():
+                self._together[paths, dtype] = self._make_together(paths, dtype, device)
+        return self._together[paths, dtype]
 
     def _make_together(
         self, paths: Paths, dtype: torch.dtype, device: torch.device

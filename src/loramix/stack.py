@@ -157,8 +157,25 @@ def add_together(x: torch.Tensor, outputs: Sequence[torch.Tensor], stack: Togeth
         stack: the active skills.
     """
     h = torch.mm(x if x.dtype == stack.a.dtype else x.to(stack.a.dtype), stack.a)
-    if stack.scale is not None:  # in place: multiplied in float32, rounded once
-        h.mul_(stack.scale)
+    add_ranks(h, outputs, stack, stack.scale)
+
+
+def add_ranks(
+    h: torch.Tensor,
+    outputs: Sequence[torch.Tensor],
+    stack: Together,
+    scale: torch.Tensor | None,
+) -> None:
+    """The second half of `add_together`: outputs + B (scale ⊙ h).
+
+    Args:
+        h: A x, [B, R]; it is written into.
+        outputs: as for `add_together`.
+        stack: the active skills.
+        scale: [B, R] float32, or None where every weight is 1.
+    """
+    if scale is not None:  # in place: multiplied in float32, rounded once
+        h.mul_(scale)
     for place, ranks, b in stack.parts:
         if h.dtype == outputs[place].dtype:
             outputs[place].addmm_(h[:, ranks], b)

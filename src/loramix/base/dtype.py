@@ -21,11 +21,14 @@ _NAMES = {
     "float16": torch.float16,
     "int8": torch.int8,
 }
-_SMALL = 300_000_000
-"""Up to so many parameters a CPU computes in float32: exact, and fast enough at this size."""
+_TINY = 20_000_000
+"""Up to so many parameters a step is mostly calls, which take as long in any dtype."""
 
-_SLOW = 1.5
-"""A CPU that takes so many times as long in bfloat16 as in float32 has no instructions for it."""
+_SMALL = 300_000_000
+"""Up to so many a CPU computes in float32, which is exact, unless bfloat16 is much faster."""
+
+_MUCH = 1.5
+"""A CPU with instructions for bfloat16 is faster by more than this, one without them slower."""
 
 
 class Weights(NamedTuple):
@@ -60,9 +63,10 @@ def named(dtype: str | torch.dtype) -> torch.dtype | None:
 def pick_weights(asked: torch.dtype | None, device: torch.device, stored: StoredWeights) -> Weights:
     """What was asked for, or what suits the machine and the size of the base.
 
-    On CUDA that is bfloat16 where it has it. On a CPU it is float32 up to 300M parameters, and
-    bfloat16 above, unless the processor is slow in bfloat16 and twice the memory that float32
-    takes is free. It is never int8, which alone changes the weights and is asked for by name.
+    On CUDA that is bfloat16 where it has it. On a CPU it is float32 up to 20M parameters, up to
+    300M bfloat16 if that is at least 1.5 times as fast here, and above that bfloat16, unless it is
+    1.5 times as slow and twice the memory that float32 takes is free. It is never int8, which
+    alone changes the weights a lot and is asked for by name.
 
     Raises:
         UsageError: int8 on another device than a CPU.
@@ -80,9 +84,11 @@ def pick_weights(asked: torch.dtype | None, device: torch.device, stored: Stored
     if device.type == "cuda" and torch.cuda.is_available():
         return Weights(torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
     parameters = stored.count()
-    if parameters <= _SMALL:
+    if parameters <= _TINY:
         return Weights(torch.float32)
-    if bf16_pays():
+    if parameters <= _SMALL:
+        return Weights(torch.bfloat16 if bf16_speed() >= _MUCH else torch.float32)
+    if bf16_speed() >= 1 / _MUCH:
         return Weights(torch.bfloat16)
     import psutil
 
@@ -91,8 +97,8 @@ def pick_weights(asked: torch.dtype | None, device: torch.device, stored: Stored
 
 
 @functools.cache
-def bf16_pays() -> bool:
-    """Whether a decoding step of 8 rows is not much slower in bfloat16 here; measured once.
+def bf16_speed() -> float:
+    """How many times as fast as in float32 a product of 8 rows is here; measured once.
 
     It takes a few milliseconds. The answer is far from the border: with instructions for
     bfloat16 it takes a third of float32's time, without them several times as long.
@@ -108,4 +114,4 @@ def bf16_pays() -> bool:
                 torch.nn.functional.linear(x, weight)
                 seconds.append(time.perf_counter() - begun)
     plain, half = (statistics.median(seconds[1:]) for *_, seconds in pairs)
-    return half <= _SLOW * plain
+    return plain / half

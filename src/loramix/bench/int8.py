@@ -34,7 +34,8 @@ def int8(settings: Settings, bar: Bar) -> dict[str, Any]:
 
     Returns:
         As `report`, with `perplexity.{bf16,int8}`, `ratio.perplexity` (int8 divided by bf16),
-        `skills.NAME.{bf16,int8}`, and `mean_fall_points`, by which int8 scores below bf16.
+        `skills.NAME.{bf16,int8}`, and by how many points int8 scores below bf16:
+        `fall_points.NAME`, `mean_fall_points` and `worst_fall_points`.
     """
     own = settings.filled(300, 16_000, 1)
     id = settings.base or "pocket"
@@ -58,7 +59,7 @@ def int8(settings: Settings, bar: Bar) -> dict[str, Any]:
         for name, score in skill_scores(base, library, own.rows, told).items():
             scores.setdefault(name, {})[dtype] = score
     bar(1, 1, "")
-    falls = [100 * (score["bf16"] - score["int8"]) for score in scores.values()]
+    falls = {name: 100 * (score["bf16"] - score["int8"]) for name, score in scores.items()}
     return report(
         "int8",
         own,
@@ -71,7 +72,9 @@ def int8(settings: Settings, bar: Bar) -> dict[str, Any]:
         perplexity=perplexity,
         ratio={"perplexity": perplexity["int8"] / perplexity["bf16"] if perplexity else None},
         skills=scores,
-        mean_fall_points=statistics.mean(falls) if falls else None,
+        fall_points=falls,
+        mean_fall_points=statistics.mean(falls.values()) if falls else None,
+        worst_fall_points=max(falls.values()) if falls else None,
     )
 
 

@@ -12,8 +12,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from loramix.errors import LoramixError
+
 Bar = Callable[[float, float, str], None]
 """Called with how much is done, of how much, and a few words about where it is."""
+
+
+class MissingPeer(LoramixError):
+    """A peer that is not installed, or that does not run; the message says which."""
 
 
 class Timed(NamedTuple):
@@ -32,25 +38,38 @@ Run = Callable[[], Timed]
 """A candidate: each call writes the same again."""
 
 
-def alternate(runs: Mapping[str, Run], rounds: int, bar: Bar) -> dict[str, list[float]]:
+def alternate(
+    runs: Mapping[str, Run], rounds: int, bar: Bar
+) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Tokens a second of each candidate in each round; one more round warms them up.
 
     Args:
         runs: the candidates by name.
         rounds: that count.
         bar: moves with each run.
+
+    Returns:
+        The rates, and why those candidates have none that raised MissingPeer in some round.
     """
     rates: dict[str, list[float]] = {name: [] for name in runs}
+    failed: dict[str, str] = {}
     total, done = (rounds + 1) * len(runs), 0
     for place in range(rounds + 1):
         for name, run in runs.items():
             bar(done, total, f"round {place} of {rounds}: {name}")
-            rate = run().rate
             done += 1
+            if name in failed:
+                continue
+            try:
+                rate = run().rate
+            except MissingPeer as error:  # the others' hour of rounds still counts
+                failed[name] = error.what
+                del rates[name]
+                continue
             if place:
                 rates[name].append(rate)
     bar(total, total, "")
-    return rates
+    return rates, failed
 
 
 def median(values: list[float]) -> float:

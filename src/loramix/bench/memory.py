@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from loramix.bench.measure import Bar
+from loramix.bench.measure import Bar, MissingPeer
 from loramix.bench.ours import base_folder
-from loramix.bench.peer import MissingPeer, worker
+from loramix.bench.peer import worker
 from loramix.bench.report import report
 from loramix.bench.settings import Settings
 
@@ -26,7 +26,7 @@ def memory(settings: Settings, bar: Bar) -> dict[str, Any]:
     dtypes = DTYPES if settings.dtype == "auto" else (settings.dtype,)
     found: dict[str, dict[str, Any]] = {}
     missing: dict[str, str] = {}
-    with base_folder(settings.base, "tinyllama") as id:
+    with base_folder(settings.base, "tinyllama") as (id, shown):
         for place, dtype in enumerate(dtypes):
             bar(place, len(dtypes), dtype)
             job = {"model": id, "dtype": dtype, "skills": SKILLS}
@@ -44,7 +44,7 @@ def memory(settings: Settings, bar: Bar) -> dict[str, Any]:
         rates,
         {},
         missing,
-        base=settings.base or "tinyllama, random weights",
+        base=shown,
         dtype=settings.dtype,
         skills=SKILLS,
         resident_mb={dtype: said["resident_mb"] for dtype, said in found.items()},

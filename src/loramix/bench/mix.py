@@ -12,7 +12,7 @@ import torch
 
 from loramix.adapter import write_adapter
 from loramix.base import encode_prompt
-from loramix.bench.measure import Bar, Run, alternate
+from loramix.bench.measure import Bar, MissingPeer, Run, alternate
 from loramix.bench.ours import (
     PROMPT,
     EndlessBase,
@@ -22,7 +22,7 @@ from loramix.bench.ours import (
     open_base,
     twin,
 )
-from loramix.bench.peer import MissingPeer, peer_python, worker
+from loramix.bench.peer import peer_python, worker
 from loramix.bench.report import OURS, report
 from loramix.bench.settings import Filled, Settings
 from loramix.bench.shapes import random_adapter
@@ -51,7 +51,7 @@ def _measure(
 ) -> dict[str, Any]:
     """The blend, the base, and those peers that run."""
     with contextlib.ExitStack() as stack:
-        id = stack.enter_context(base_folder(settings.base, shape))
+        id, shown = stack.enter_context(base_folder(settings.base, shape))
         base = open_base(id, settings.dtype)
         prompt = encode_prompt(base, PROMPT)
         check_room(base, len(prompt), settings.tokens)
@@ -91,14 +91,13 @@ def _measure(
                 runs[peer] = stack.enter_context(openers[peer]())
             except MissingPeer as error:
                 missing[peer] = error.what
-        rates = alternate(runs, settings.rounds, bar)
-        shown = base.id if settings.base else f"{shape}, random weights"
+        rates, failed = alternate(runs, settings.rounds, bar)
         return report(
             name,
             settings,
             rates,
             {key: key for key in ("base", *peers)},
-            missing,
+            {**missing, **failed},
             base=shown,
             dtype=dtype_of(base, settings),
         )

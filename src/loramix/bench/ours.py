@@ -20,6 +20,7 @@ from loramix.mixed import MixedModel
 from loramix.sampling import Sampling
 
 PROMPT = "What is 15% of 240?"
+SHAPE = "shape:"
 
 
 @dataclass
@@ -33,18 +34,28 @@ class EndlessBase(Base):
 
 
 @contextlib.contextmanager
-def base_folder(given: str | None, shape: str) -> Iterator[str]:
+def base_folder(given: str | None, shape: str) -> Iterator[tuple[str, str]]:
     """The base that was given, or a folder with random weights that goes at the end.
 
     Args:
-        given: a base as `load_base` takes it; None for a shape.
+        given: a base as `load_base` takes it, or `shape:` and one of `SHAPES`; None for `shape`.
         shape: one of `SHAPES`.
+
+    Returns:
+        The base as `load_base` takes it, and what a report calls it.
+
+    Raises:
+        UsageError: there is no such shape.
     """
-    if given is not None:
-        yield given
+    if given is not None and not given.startswith(SHAPE):
+        yield given, given
         return
+    name = shape if given is None else given.removeprefix(SHAPE)
+    if name not in SHAPES:
+        known = ", ".join(SHAPE + known for known in SHAPES)
+        raise UsageError("There is no such shape of a base.", given=given, expected=known)
     with tempfile.TemporaryDirectory(prefix="loramix-bench-") as folder:
-        yield str(write_base(SHAPES[shape], Path(folder) / shape))
+        yield str(write_base(SHAPES[name], Path(folder) / name)), f"{name}, random weights"
 
 
 def open_base(id: str, dtype: str) -> EndlessBase:

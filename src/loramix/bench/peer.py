@@ -18,16 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from loramix.bench.measure import Timed
-from loramix.errors import LoramixError
+from loramix.bench.measure import MissingPeer, Timed
 
 _SERVE = Path(__file__).parent / "workers" / "serve.py"
 _PATIENCE = 900.0
 """Seconds after which a worker that does not answer is ended."""
-
-
-class MissingPeer(LoramixError):
-    """A peer that is not installed, or that does not run; the message says which."""
 
 
 def peer_python(peers: Path, name: str) -> Path:

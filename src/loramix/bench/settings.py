@@ -18,7 +18,8 @@ class Settings:
         tokens: that are timed in each row.
         rounds: in which each candidate is timed once, after one that is not counted.
         dtype: of the base's weights, as `load_base` takes it.
-        base: a base to measure on, instead of the benchmark's shape with random weights.
+        base: a base to measure on, or `shape:` and a name of `SHAPES` for random weights of that
+            shape; None is the benchmark's own.
         peers: the folder with the peers' virtual environments.
 
     Raises:

@@ -37,7 +37,7 @@ def single(settings: Settings, bar: Bar) -> dict[str, Any]:
     own = settings.filled(1, 64, 9)
     shipped = "pocket" if (pocket_path() / "config.json").exists() else None
     given = settings.base or shipped
-    with base_folder(given, "pocket") as id:
+    with base_folder(given, "pocket") as (id, shown):
         base = open_base(id, settings.dtype)
         check_room(base, len(encode_prompt(base, PROMPT)), own.tokens)
         missing: dict[str, str] = {}
@@ -56,7 +56,8 @@ def single(settings: Settings, bar: Bar) -> dict[str, Any]:
             read[dtype] = bytes_read(other)
             runs[dtype] = engine_run(other, None, mixes, own.tokens)
         bandwidth = streaming_bandwidth()
-        rates = alternate(runs, own.rounds, bar)
+        rates, failed = alternate(runs, own.rounds, bar)
+        missing |= failed
         steps = {dtype: median(rates[dtype]) / own.rows for dtype in read}
         return report(
             "single",
@@ -64,7 +65,7 @@ def single(settings: Settings, bar: Bar) -> dict[str, Any]:
             rates,
             {"generate": "generate"},
             missing,
-            base=given or "pocket's shape, random weights",
+            base=shown,
             dtype=dtype_of(base, settings),
             bandwidth_gb_per_second=bandwidth / 1e9,
             weights_mb={dtype: size / 1e6 for dtype, size in read.items()},

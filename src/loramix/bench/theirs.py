@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from loramix.base import encode_prompt
-from loramix.bench.measure import Run, Timed, quiet
+from loramix.bench.measure import MissingPeer, Run, Timed, quiet
 from loramix.bench.ours import PROMPT, EndlessBase, twin
-from loramix.bench.peer import MissingPeer
 
 
 def generate_run(base: EndlessBase, rows: int, tokens: int) -> Run:

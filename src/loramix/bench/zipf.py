@@ -43,7 +43,7 @@ def zipf(settings: Settings, bar: Bar, counts: Sequence[int] = COUNTS) -> dict[s
     """
     own = settings.filled(8, 24, 5)
     with contextlib.ExitStack() as stack:
-        id = stack.enter_context(base_folder(settings.base, "31m"))
+        id, shown = stack.enter_context(base_folder(settings.base, "31m"))
         base = open_base(id, settings.dtype)
         check_room(base, len(encode_prompt(base, PROMPT)), own.tokens)
         into = stack.enter_context(tempfile.TemporaryDirectory(prefix="loramix-bench-"))
@@ -55,7 +55,7 @@ def zipf(settings: Settings, bar: Bar, counts: Sequence[int] = COUNTS) -> dict[s
             engine = Engine(twin(base), library=library, limits=limits)
             engines[count] = stack.enter_context(engine)
             runs[f"skills_{count}"] = _load(engine, count, own.tokens)
-        rates = alternate(runs, own.rounds, bar)
+        rates, _ = alternate(runs, own.rounds, bar)
         stats = {count: engine.stats() for count, engine in engines.items()}
     made = report(
         "zipf",
@@ -63,7 +63,7 @@ def zipf(settings: Settings, bar: Bar, counts: Sequence[int] = COUNTS) -> dict[s
         rates,
         {},
         {},
-        base=base.id if settings.base else "31m, random weights",
+        base=shown,
         dtype=dtype_of(base, settings),
         requests=REQUESTS,
         resident={f"skills_{count}": found.resident for count, found in stats.items()},

@@ -34,7 +34,7 @@ class Block(NamedTuple):
     """One layer's modules, and what its attention is like."""
 
     before: Norm
-    qkv: Group
+    kqv: Group
     q_norm: Norm | None
     k_norm: Norm | None
     o: Group
@@ -135,7 +135,7 @@ class Direct:
         rows = x.shape[0]
         for index, block in enumerate(self._blocks):
             h = block.before(x)
-            q, k, v = (part.view(rows, -1, block.width) for part in block.qkv(h))
+            k, q, v = (part.view(rows, -1, block.width) for part in block.kqv(h))
             if block.q_norm is not None and block.k_norm is not None:
                 q, k = block.q_norm(q), block.k_norm(k)
             both = torch.cat((q, k), 1)
@@ -204,7 +204,8 @@ def _block(layer: Any, copies: bool) -> Block:
     window = getattr(own, "sliding_window", getattr(own.config, "sliding_window", None))
     return Block(
         before=Norm(layer.input_layernorm),
-        qkv=Group([own.q_proj, own.k_proj, own.v_proj], copies),
+        # k is mixed least often: so q and v, whose skills are one product, stand side by side
+        kqv=Group([own.k_proj, own.q_proj, own.v_proj], copies),
         q_norm=Norm(own.q_norm) if hasattr(own, "q_norm") else None,
         k_norm=Norm(own.k_norm) if hasattr(own, "k_norm") else None,
         o=Group([own.o_proj], copies),

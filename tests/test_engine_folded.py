@@ -1,0 +1,203 @@
+"""Skills that stay are folded into the layers they adapt: the same outputs, in fewer products."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import weakref
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from loramix.adapter import LoraSettings
+from loramix.engine.group import Group
+from loramix.engine.product import is_packed
+from loramix.mixed import MixedModel
+from tiny import random_adapter
+
+ROWS, STEPS = 4, 12
+
+
+class Layers(nn.Module):
+    """Three layers that read the same, as a model of their own would have them."""
+
+    def __init__(self, width: int, bias: bool) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(7)
+        for name, out in (("k_proj", 32), ("q_proj", 96), ("v_proj", 32)):
+            layer = nn.Linear(width, out, bias=bias)
+            for part in layer.parameters():
+                part.data = torch.randn(part.shape, generator=random) / width**0.5
+            self.add_module(name, layer)
+        self.to(torch.bfloat16).requires_grad_(False)
+
+    @property
+    def list(self) -> list[nn.Module]:
+        return list(self.children())
+
+
+@pytest.fixture(params=[64, 2048], ids=["narrow", "wide"])
+def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Of layers whose weights are copied, and of layers with rows to spare."""
+    if request.param == 64 and not is_packed(torch.zeros(8, 64, dtype=torch.bfloat16)):
+        pytest.skip("this processor multiplies no bfloat16 in a layout of oneDNN's own")
+    monkeypatch.setattr("loramix.engine.product.has_tiles", lambda: True)
+    return int(request.param)
+
+
+def skills(layers: Layers, *targets: Sequence[str], seed: int = 0) -> MixedModel:
+    mixed = MixedModel(layers)  # type: ignore[arg-type]
+    for place, names in enumerate(targets):
+        put(mixed, layers, f"s{place}", names, seed + place)
+    return mixed
+
+
+def put(mixed: MixedModel, layers: Layers, name: str, targets: Sequence[str], seed: int) -> None:
+    made = LoraSettings(r=4 + seed % 3, alpha=8, target_modules=list(targets))
+    mixed.add(name, random_adapter(layers, made, seed=seed))
+
+
+def steps(width: int, rows: int = ROWS) -> Iterator[Tensor]:
+    random = torch.Generator().manual_seed(3)
+    for _ in range(STEPS):
+        yield torch.randn(rows, width, generator=random).bfloat16()
+
+
+def close(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
+    for got, right in zip(made, wanted, strict=True):
+        torch.testing.assert_close(got, right, rtol=0.03, atol=0.03)
+
+
+def weights(step: int, skills: int, kind: str, rows: int = ROWS) -> Tensor:
+    if kind == "ones":
+        return torch.ones(rows, skills)
+    made = torch.rand(rows, skills, generator=torch.Generator().manual_seed(step // 5)) + 0.1
+    made[0] = 0
+    return made
+
+
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
+@pytest.mark.parametrize("kind", ["blends that change", "ones"])
+@pytest.mark.parametrize(
+    "targets",
+    [
+        (["q_proj"], ["q_proj", "v_proj"]),
+        (["k_proj", "v_proj"], ["v_proj"]),
+        (["k_proj", "q_proj", "v_proj"],),
+        (["v_proj"],),
+        (["k_proj"], ["q_proj"]),
+    ],
+    ids=lambda targets: " ".join("+".join(name[0] for name in names) for names in targets),
+)
+def test_folded_layers_are_the_layers_mixed_one_by_one(
+    width: int, bias: bool, kind: str, targets: tuple[list[str], ...]
+) -> None:
+    layers = Layers(width, bias)
+    group = Group(layers.list, copies=width == 64)
+    mixed = skills(layers, *targets)
+    with torch.inference_mode():
+        for step, x in enumerate(steps(width)):
+            with mixed.using(weights(step, len(targets), kind)):
+                close(group(x), [layer(x) for layer in layers.list])
+    assert group.folded
+
+
+def test_a_skill_that_comes_goes_or_is_replaced_is_what_it_is_now(width: int) -> None:
+    layers = Layers(width, False)
+    group = Group(layers.list, copies=width == 64)
+    mixed = skills(layers, ["q_proj", "v_proj"], ["q_proj"])
+    scope = mixed.using(weights(0, 2, "blend"))
+
+    def agree() -> None:
+        with torch.inference_mode():
+            for x in steps(width):
+                with scope:
+                    close(group(x), [layer(x) for layer in layers.list])
+
+    agree()
+    put(mixed, layers, "s1", ["q_proj"], 5)  # the scope stays, as that of running rows does
+    agree()
+    put(mixed, layers, "more", ["k_proj"], 6)
+    agree()
+    mixed.remove("more")
+    agree()
+    with torch.inference_mode():
+        for x in steps(width):
+            with mixed.using(torch.zeros(ROWS, 2)):
+                close(group(x), [nn.functional.linear(x, part.weight) for part in layers.list])
+
+
+def test_two_engines_in_turn_over_one_base_each_have_their_skills(width: int) -> None:
+    layers = Layers(width, False)
+    copies = width == 64
+    twin = copy.deepcopy(layers, {id(part): part for part in layers.parameters()})
+    one, two = Group(layers.list, copies), Group(twin.list, copies)
+    first, second = skills(layers, ["q_proj"]), skills(twin, ["q_proj"], seed=9)
+    with torch.inference_mode():
+        for x in steps(width):
+            for group, mixed, modules in ((one, first, layers), (two, second, twin)):
+                with mixed.using(torch.ones(ROWS, 1)):
+                    close(group(x), [layer(x) for layer in modules.list])
+        for group, mixed, modules in ((one, first, layers), (two, second, twin)) * 2:
+            for x in steps(width):
+                with mixed.using(torch.ones(ROWS, 1)):
+                    close(group(x), [layer(x) for layer in modules.list])
+            assert group.folded
+
+
+def test_two_models_in_force_at_once_are_both_mixed(width: int) -> None:
+    layers = Layers(width, False)
+    group = Group(layers.list, copies=width == 64)
+    first, second = skills(layers, ["q_proj"]), skills(layers, ["q_proj"], seed=9)
+    with torch.inference_mode(), first.using(torch.ones(ROWS, 1)):
+        for x in steps(width):
+            close(group(x), [layer(x) for layer in layers.list])
+        with second.using(torch.ones(ROWS, 1)):
+            for x in steps(width):
+                close(group(x), [layer(x) for layer in layers.list])
+        for x in steps(width):
+            close(group(x), [layer(x) for layer in layers.list])
+
+
+def test_a_batch_that_grows_and_shrinks_keeps_its_mix(width: int) -> None:
+    layers = Layers(width, True)
+    group = Group(layers.list, copies=width == 64)
+    mixed = skills(layers, ["q_proj", "v_proj"], ["q_proj", "v_proj"])
+    with torch.inference_mode():
+        for rows in (4, 9, 1, 40, 4):
+            for step, x in enumerate(steps(width, rows)):
+                blend = weights(step, 2, "blend", rows) + 0.1
+                with mixed.using(blend):
+                    close(group(x), [layer(x) for layer in layers.list])
+
+
+def test_rows_to_spare_that_do_not_suffice_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loramix.engine.product.has_tiles", lambda: True)
+    layers = Layers(2048, False)
+    group = Group(layers.list)
+    mixed = MixedModel(layers)  # type: ignore[arg-type]
+    wide = LoraSettings(r=300, alpha=8, target_modules=["q_proj"])
+    mixed.add("wide", random_adapter(layers, wide))
+    with torch.inference_mode():
+        for x in steps(2048):
+            with mixed.using(torch.ones(ROWS, 1)):
+                close(group(x), [layer(x) for layer in layers.list])
+    assert not group.folded
+
+
+def test_folded_skills_do_not_keep_their_model_alive(width: int) -> None:
+    layers = Layers(width, False)
+    group = Group(layers.list, copies=width == 64)
+    mixed = skills(layers, ["q_proj"])
+    with torch.inference_mode():
+        for x in steps(width):
+            with mixed.using(torch.ones(ROWS, 1)):
+                group(x)
+    gone = weakref.ref(mixed)
+    del mixed
+    gc.collect()
+    assert gone() is None
+    with torch.inference_mode():
+        close(group(x), [nn.functional.linear(x, part.weight) for part in layers.list])
