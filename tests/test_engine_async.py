@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import itertools
 import threading
 import time
 
@@ -32,6 +33,29 @@ def test_coroutines_get_what_threads_get(world: World) -> None:
         found = asyncio.run(all_of_them(engine))
     expected = [world.expected(prompt, mix) for prompt in PROMPTS for mix in MIXES]
     assert found == expected
+
+
+def test_batches_at_an_interval_lose_nothing_and_do_not_hold_the_end_back(world: World) -> None:
+    async def timed(engine: Engine, interval: float) -> tuple[list[list[int]], list[float]]:
+        submission = await engine.asubmit(ask(tokens=40))
+        batches, times = [], []
+        async for pieces in submission.batches(interval):
+            batches.append([piece.token_id for piece in pieces])
+            times.append(time.perf_counter())
+        return batches, times
+
+    with world.engine() as engine:
+        wanted, _ = asyncio.run(timed(engine, 0))
+        batches, times = asyncio.run(timed(engine, 0.05))
+        begun = time.perf_counter()
+        whole, _ = asyncio.run(timed(engine, 30))
+        assert time.perf_counter() - begun < 15
+    tokens, slower, last = (list(itertools.chain(*b)) for b in (wanted, batches, whole))
+    assert slower == last == tokens
+    assert len(whole) == 2  # the first token at once, all others with the end
+    assert len(batches) < len(tokens)
+    gaps = [later - before for before, later in itertools.pairwise(times)]
+    assert all(gap > 0.045 for gap in gaps[:-1])
 
 
 def test_a_coroutine_that_is_cancelled_leaves_no_request(world: World) -> None:

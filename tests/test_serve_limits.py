@@ -213,6 +213,9 @@ def test_a_server_open_to_everybody_is_refused(tmp_path: Path) -> None:
         {"lora_dir": tmp_path},
         {"max_queue": 0},
         {"route_by": "lost"},
+        {"stream_interval": -0.1},
+        {"stream_interval": float("nan")},
+        {"stream_interval": float("inf")},
     ):
         with pytest.raises(UsageError):
             ServeSettings(**settings)  # type: ignore[arg-type]

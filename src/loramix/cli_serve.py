@@ -77,6 +77,13 @@ def serve(
     max_queue: Annotated[int, typer.Option(help="Answers that may wait for a slot.")] = 256,
     max_rows: Annotated[int, typer.Option(help="Answers that are written at once.")] = 32,
     max_resident: Annotated[int, typer.Option(help="Skills in memory.")] = 64,
+    stream_interval: Annotated[
+        float,
+        typer.Option(
+            help="Seconds between two chunks of a stream, at least; what is written meanwhile "
+            "comes in one. 0: a chunk for each token."
+        ),
+    ] = 0.03,
     deadline: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 120.0,
     grace: Annotated[
         float, typer.Option(help="Seconds in which a stopped server finishes its answers.")
@@ -130,6 +137,7 @@ def serve(
             max_queue=max_queue,
             max_rows=max_rows,
             max_resident=max_resident,
+            stream_interval=stream_interval,
             deadline=deadline,
             grace=grace,
             log_prompts=log_prompts,

@@ -21,11 +21,11 @@ from loramix.stack import (
     stack_skills,
 )
 
-Pairs = dict[tuple[str, torch.dtype], tuple[torch.Tensor, torch.Tensor]]
-"""(layer, dtype) → stacked A and B."""
-
 Paths = tuple[str | None, ...]
 """Layers that read the same; None is one without skills."""
+
+Columns = tuple[int, ...]
+"""To which active skill each rank of a stack belongs."""
 
 _KEPT = 4
 """How many sets of active skills keep their stacks after their scope is gone."""
@@ -36,6 +36,22 @@ _FEW = 1024
 A bfloat16 product there costs 40 µs before it begins. Measured for widths of 320 to 2048: with
 8 rows and total rank 128 float32 takes half the time, with 32 rows up to thrice.
 """
+
+
+class Kept:
+    """What frozen skills look like together, the same for all batches that mix them.
+
+    Attributes:
+        pairs: (layer, dtype) → stacked A and B.
+        together: (layers, dtype) → the stack but for its scale, and what its ranks belong to; None
+            where no skill covers them.
+        columns: layer → what its ranks belong to.
+    """
+
+    def __init__(self) -> None:
+        self.pairs: dict[tuple[str, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
+        self.together: dict[tuple[Paths, torch.dtype], tuple[Together, Columns] | None] = {}
+        self.columns: dict[str, Columns] = {}
 
 
 class Shelf(nn.Module):
@@ -49,7 +65,7 @@ class Shelf(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._skills = nn.ModuleDict()
-        self._kept: OrderedDict[tuple[str, ...], Pairs] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], Kept] = OrderedDict()
         self.scope: MixScope | None = None
         self.edition = 0
 
@@ -85,9 +101,9 @@ class Shelf(nn.Module):
         """The layers that some skill covers."""
         return {path for name in self.names for path in self.skill(name).index}
 
-    def pairs(self, active: tuple[str, ...]) -> Pairs:
-        """Stacked tensors of frozen skills, kept for the latest few sets of active ones."""
-        kept = self._kept.setdefault(active, {})
+    def kept(self, active: tuple[str, ...]) -> Kept:
+        """What is kept of frozen skills, for the latest few sets of active ones."""
+        kept = self._kept.setdefault(active, Kept())
         self._kept.move_to_end(active)
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
@@ -138,7 +154,26 @@ class MixScope:
         self._learns = self._few = False
         self._stacks: dict[tuple[str, torch.dtype], Stack | None] = {}
         self._together: dict[tuple[Paths, torch.dtype], Together | None] = {}
-        self._scales: dict[tuple[tuple[int, ...], torch.device], torch.Tensor] = {}
+        self._scales: dict[tuple[Columns, torch.device], torch.Tensor] = {}
+
+    @property
+    def scaled(self) -> bool:
+        """Whether some weight is not 1."""
+        return not self._all_ones
+
+    def twin(self) -> MixScope:
+        """Another scope that mixes the same."""
+        return MixScope(self._shelf, self._weights, self.active)
+
+    def weigh_as(self, other: MixScope) -> None:
+        """Take the weights of another scope of the same skills and rows, in place.
+
+        What was gathered stays where it is, so that a recorded step which reads it sees them.
+        """
+        for (columns, device), scale in self._scales.items():
+            theirs = other._scale(columns, device)
+            assert theirs is not None
+            scale.copy_(theirs)
 
     def __enter__(self) -> MixScope:
         if self._edition != self._shelf.edition:
@@ -233,21 +268,31 @@ class MixScope:
         self, paths: Paths, dtype: torch.dtype, device: torch.device
     ) -> Together | None:
         """One A for all layers, which the stack of each layer then has its part of."""
-        covered = [(place, path) for place, path in enumerate(paths) if path is not None]
-        stacks = [(place, path, self._stack(path, dtype, device)) for place, path in covered]
-        found = [(place, path, stack) for place, path, stack in stacks if stack is not None]
-        if not found:
+        kept = self._shelf.kept(self.active)
+        if (paths, dtype) not in kept.together:
+            covered = [(place, path) for place, path in enumerate(paths) if path is not None]
+            stacks = [(place, path, self._stack(path, dtype, device)) for place, path in covered]
+            found = [(place, path, stack) for place, path, stack in stacks if stack is not None]
+            kept.together[paths, dtype] = self._join(kept, found, dtype) if found else None
+        made = kept.together[paths, dtype]
+        if made is None:
             return None
+        stack, columns = made
+        return stack._replace(scale=self._scale(columns, device))
+
+    def _join(
+        self, kept: Kept, found: Sequence[tuple[int, str, Stack]], dtype: torch.dtype
+    ) -> tuple[Together, Columns]:
         a = _below_each_other([stack.a for *_, stack in found])
-        kept, parts, start = self._shelf.pairs(self.active), [], 0
+        parts, start = [], 0
         for place, path, stack in found:
             ranks = slice(start, start + stack.a.shape[0])
             start = ranks.stop
-            kept[path, dtype] = a[ranks], stack.b
+            kept.pairs[path, dtype] = a[ranks], stack.b
             self._stacks[path, dtype] = stack._replace(a=a[ranks])
             parts.append((place, ranks, stack.b.t()))
-        columns = tuple(k for _, path, _ in found for k in self._columns(path))
-        return Together(a.t(), self._scale(columns, device), tuple(parts))
+        columns = tuple(k for _, path, _ in found for k in self._columns(path, kept))
+        return Together(a.t(), None, tuple(parts)), columns
 
     def _product_dtype(self, x: torch.Tensor, output: torch.Tensor) -> torch.dtype:
         """That of the output; float32 for a decoding step of few rows in half precision."""
@@ -277,26 +322,29 @@ class MixScope:
         return tuple(t._version for module in trained for t in (module.A, module.B))
 
     def _make(self, path: str, dtype: torch.dtype, device: torch.device) -> Stack | None:
-        here = [(k, s.module(path)) for k, s in enumerate(self._skills) if path in s.index]
-        if not here:
+        kept = self._shelf.kept(self.active)
+        columns = self._columns(path, kept)
+        if not columns:
             return None
         versions = self._versions(path)
-        kept = self._shelf.pairs(self.active)
-        pair = None if versions else kept.get((path, dtype))
+        pair = None if versions else kept.pairs.get((path, dtype))
         if pair is None:
-            pair = stack_skills([module for _, module in here], dtype)
+            here = [skill.module(path) for skill in self._skills if path in skill.index]
+            pair = stack_skills(here, dtype)
             if dtype == torch.float32 and not torch.is_grad_enabled():
                 pair = by_columns(pair[0]), by_columns(pair[1])
             if not versions:
-                kept[path, dtype] = pair
-        return Stack(*pair, self._scale(self._columns(path), device), versions)
+                kept.pairs[path, dtype] = pair
+        return Stack(*pair, self._scale(columns, device), versions)
 
-    def _columns(self, path: str) -> tuple[int, ...]:
+    def _columns(self, path: str, kept: Kept) -> Columns:
         """To which active skill each rank of a layer's stack belongs."""
-        here = [(k, s.module(path)) for k, s in enumerate(self._skills) if path in s.index]
-        return tuple(k for k, module in here for _ in range(module.rank))
+        if path not in kept.columns:
+            here = [(k, s.module(path)) for k, s in enumerate(self._skills) if path in s.index]
+            kept.columns[path] = tuple(k for k, module in here for _ in range(module.rank))
+        return kept.columns[path]
 
-    def _scale(self, columns: tuple[int, ...], device: torch.device) -> torch.Tensor | None:
+    def _scale(self, columns: Columns, device: torch.device) -> torch.Tensor | None:
         """The weights spread over ranks, [B, R] float32."""
         if self._all_ones:
             return None

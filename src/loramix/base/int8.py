@@ -32,14 +32,11 @@ _WIDTH = 16
 _PACKED_ROWS = 4
 """Up to so many rows the packed product reads the weights once; for more it reads them again."""
 
-_LARGE = 1 << 23
-"""Weights from which whole numbers gain by tiles (AMX): below, making digits costs more."""
+_LARGE = 1 << 22
+"""Weights from which whole numbers gain by tiles (AMX): below, making digits costs more.
 
-_PACKED_ROWS_BESIDE_TILES = 3
-"""Up to so many rows large layers are packed there."""
-
-_TALL = 2
-"""Those with so many times as many outputs as inputs are not, with one row either."""
+There only one row of layers with more inputs than outputs is packed, whose digits are many.
+"""
 
 _FEW_ROWS = 64
 """From there on weights that are widened to bfloat16 first are faster: the work repays it."""
@@ -51,7 +48,7 @@ _BLOCK = 1024
 """Output channels that are quantised or widened at a time, to bound the memory that it takes."""
 
 _TOP = 127
-_STEP = 2 * _TOP  # the second digit counts what half a step of the first leaves over
+_MOST = 256 * _TOP  # of a number in two bytes, so that its upper one stays within [-127, 127]
 
 
 class Int8Linear(nn.Module):
@@ -143,8 +140,7 @@ def _product(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     rows, digits = x.shape[0], int_products_pay()
     most_packed = _PACKED_ROWS if digits else _FEW_PACKED_ROWS
     if digits and codes.numel() >= _LARGE and has_tiles():
-        tall = codes.shape[0] >= _TALL * codes.shape[1]
-        most_packed = 0 if tall else _PACKED_ROWS_BESIDE_TILES
+        most_packed = 0 if codes.shape[0] >= codes.shape[1] else 1
     if digits and most_packed < rows <= _FEW_ROWS:
         return _by_digits(x, codes, scale)
     if rows <= most_packed:
@@ -160,22 +156,20 @@ def _product(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
 def _by_digits(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     """The same through whole numbers: x in two int8 digits, exact products, one sum of the two.
 
-    Each row is x = u (254 high + low) with a unit u of its own and both digits in [-127, 127]:
-    16 bits of its largest number. A row's result does not depend on the others at all.
+    Each row is x = u q with a unit u of its own and q a whole number of 16 bits, whose bytes are
+    the digits: q = 256 high + low, both in [-128, 127]. A row's result does not depend on the
+    others at all.
     """
     rows = x.shape[0]
     wide = x.float()
-    unit = wide.abs().amax(1, keepdim=True).div_(_TOP * _STEP).clamp_min_(1e-35)
-    low = wide.div_(unit).round_()
-    high = (low * (1 / _STEP)).round_()
-    low.sub_(high, alpha=_STEP)
-    # 16 columns are one vector register: the product of 10 takes longer than that of 16
-    padded = -(-rows // 8) * 8
-    digits = torch.zeros(2, padded, x.shape[1], dtype=torch.int8)
-    digits[0, :rows], digits[1, :rows] = high, low
+    unit = wide.abs().amax(1, keepdim=True).div_(_MOST).clamp_min_(1e-35)
+    # half a step more, so that the lower byte counts from 0 and the upper one rounds; with its
+    # first bit turned round it counts from -128
+    whole = wide.div_(unit).round_().add_(128).to(torch.int16).bitwise_xor_(128)
+    digits = whole.view(torch.int8).view(rows, -1, 2).permute(2, 0, 1).reshape(2 * rows, -1)
     # the weights stand first, where they are read as they lie and are not packed for each call
-    sums = torch._int_mm(codes, digits.view(2 * padded, -1).t()).view(-1, 2, padded).float()
-    y = torch.add(sums[:, 1, :rows], sums[:, 0, :rows], alpha=_STEP).t().contiguous()
+    low, high = torch._int_mm(codes, digits.t()).float().view(-1, 2, rows).unbind(1)
+    y = torch.add(low, high, alpha=256).t().contiguous()
     return y.mul_(unit).mul_(scale).to(x.dtype)
 
 

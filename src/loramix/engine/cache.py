@@ -39,11 +39,13 @@ class KeyValueStore:
     Attributes:
         slots: how many rows there is room for.
         capacity: how many tokens of each.
+        made: counts how often tensors were replaced by others.
     """
 
     def __init__(self) -> None:
         self.slots = 0
         self.capacity = 0
+        self.made = 0
         self._layers: dict[int, LayerCache] = {}
         self._token_bytes = 0  # counted once: it is asked for in every step
 
@@ -78,6 +80,7 @@ class KeyValueStore:
             kept_slots = max(new_slots, min(self.slots, most_slots))
             kept_capacity = max(capacity, min(self.capacity, most_tokens))
             new_slots, capacity = kept_slots, kept_capacity
+        self.made += 1
         for index, layer in self._layers.items():
             keys = _resized(layer.keys, new_slots, capacity)
             self._layers[index] = LayerCache(keys, _resized(layer.values, new_slots, capacity))
@@ -139,6 +142,7 @@ class KeyValueStore:
     @torch.inference_mode()
     def release(self) -> None:
         """Give the memory of all slots back."""
+        self.made += 1
         for index, layer in self._layers.items():
             keys, values = (_resized(part, 0, 0) for part in layer)
             self._layers[index] = LayerCache(keys, values)
@@ -147,6 +151,7 @@ class KeyValueStore:
     def forget(self) -> None:
         """The same, and forget what the layers are like: the device may be another one."""
         self._layers = {}
+        self.made += 1
         self.slots = self.capacity = self._token_bytes = 0
 
 

@@ -80,6 +80,9 @@ class Direct:
 
     Args:
         model: of a make that `fits`.
+
+    Attributes:
+        joined: counts how often the weights were taken anew.
     """
 
     def __init__(self, model: Any) -> None:
@@ -91,6 +94,7 @@ class Direct:
         self._blocks = [_block(layer, small) for layer in inner.layers]
         self._logits = Group([model.lm_head], small)
         self._at = self._places()
+        self.joined = 0
         mixable = [layer.get_submodule(name) for layer in inner.layers for name in _PROJECTIONS]
         ours = {model, model.lm_head, *mixable}
         self._ours = [hooks for module in ours for hooks in _hooks(module)]
@@ -108,6 +112,11 @@ class Direct:
         own = all(is_own_hook(hook) for hooks in self._ours for hook in hooks.values())
         return own and not any(self._others)
 
+    @property
+    def moved(self) -> bool:
+        """Whether the weights are elsewhere: the model went to another device, say."""
+        return self._at != self._places()
+
     def __call__(
         self, ids: Tensor, plan: Plan, store: KeyValueStore, kept: Tensor | None
     ) -> Tensor:
@@ -122,7 +131,7 @@ class Direct:
         Returns:
             Logits [N, V], or of the tokens kept.
         """
-        if self._at != self._places():  # the model went to another device or was loaded anew, say
+        if self.moved:
             for block in self._blocks:
                 for part in block:
                     if isinstance(part, Group | Norm):
@@ -130,6 +139,7 @@ class Direct:
             self._logits.join()
             self._norm.join()
             self._at = self._places()
+            self.joined += 1
         x = self._embed.forward(ids)  # [N, D]
         cos, sin = self._turns(x, plan)
         rows = x.shape[0]

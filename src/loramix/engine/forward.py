@@ -19,6 +19,7 @@ from loramix.mixed import MixedModel
 if TYPE_CHECKING:
     from loramix.engine.attention import Plan
     from loramix.engine.direct import Direct
+    from loramix.engine.recorded import Recorder
 
 
 class Feed(NamedTuple):
@@ -65,6 +66,7 @@ class Runner:
         )
         self._looked = False
         self._short: Direct | None = None
+        self._recorder: Recorder | None = None
         self._scope: AbstractContextManager[Any] = contextlib.nullcontext()
         self._scope_of: list[Mapping[str, float]] | None = None
 
@@ -95,12 +97,17 @@ class Runner:
             else:
                 end = feed.first + len(feed.tokens)
                 chunks.append(Chunk(start, stop, feed.slot, feed.first, end))
-        plan = Plan(lengths, chunks, device)
-        inputs = torch.tensor(ids, device=device)
-        kept = None if len(ids) == len(feeds) else torch.tensor(last, device=device)
         with self._turn, self._mixing(feeds):
             direct = self._direct()
-            if direct is not None and direct.unheard:
+            short = direct is not None and direct.unheard
+            if short and self._recorder is not None and not chunks:
+                logits = self._recorder(ids, lengths, self._scope, device)
+                if logits is not None:
+                    return logits
+            plan = Plan(lengths, chunks, device)
+            inputs = torch.tensor(ids, device=device)
+            kept = None if len(ids) == len(feeds) else torch.tensor(last, device=device)
+            if direct is not None and short:
                 return direct(inputs, plan, self.store, kept)
             return self._whole(inputs[:, None], plan, kept, feeds)
 
@@ -108,9 +115,12 @@ class Runner:
         """The short way through the base, if it has one."""
         if not self._looked:
             from loramix.engine.direct import Direct
+            from loramix.engine.recorded import Recorder
 
             self._looked = True
-            self._short = Direct(self.base.model) if Direct.fits(self.base.model) else None
+            if Direct.fits(self.base.model):
+                self._short = Direct(self.base.model)
+                self._recorder = Recorder(self._short, self.store)
         return self._short
 
     def _whole(

@@ -162,18 +162,30 @@ class Submission:
             for piece in pieces:
                 yield piece
 
-    async def batches(self) -> AsyncGenerator[list[Piece], None]:
-        """For a coroutine, all pieces that have come since it last looked; never none."""
+    async def batches(self, interval: float = 0.0) -> AsyncGenerator[list[Piece], None]:
+        """For a coroutine, all pieces that have come since it last looked; never none.
+
+        Args:
+            interval: seconds between two batches, at least; the end is not held back. A batch costs
+                a reader over a network as much as some tokens cost the engine.
+        """
         import asyncio  # nothing else needs it, and it takes a while
 
         loop, more, called = asyncio.get_running_loop(), asyncio.Event(), False
 
         def wake() -> None:
             nonlocal called
-            if not called:  # one call is enough until it looks again
+            if not called or self._done:  # one call is enough until it looks again
                 called = True
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                     loop.call_soon_threadsafe(more.set)
+
+        def look() -> None:
+            nonlocal called
+            with self._changed:
+                called = bool(self._pieces)
+            if called:
+                more.set()
 
         with self._changed:
             self._wakers.add(wake)
@@ -181,9 +193,11 @@ class Submission:
             while True:
                 more.clear()
                 with self._changed:
-                    called = False
                     fresh, ended = list(self._pieces), self._done
                     self._pieces.clear()
+                    called = bool(fresh and interval and not ended)
+                if called:  # only the end wakes it before then
+                    loop.call_later(interval, look)
                 if fresh:
                     yield fresh
                 if ended:
