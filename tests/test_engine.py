@@ -259,6 +259,15 @@ def test_a_deadline_fails_the_request_waiting_or_running(world: World) -> None:
     assert (engine.stats().running, engine.stats().waiting, engine.stats().failed) == (0, 0, 2)
 
 
+@pytest.mark.parametrize("deadline", [1e12, float("inf")])
+def test_a_deadline_that_no_clock_waits_for_is_none(deadline: float, world: World) -> None:
+    with world.engine() as engine:
+        for _ in range(2):
+            [done] = engine.submit(ask(PROMPTS[0], deadline=deadline)).result()
+            assert list(done.token_ids) == world.expected(PROMPTS[0], "base")
+        assert engine.alive
+
+
 def test_wrong_requests_fail_at_once_and_by_name(world: World) -> None:
     engine = world.engine(cache_bytes=20_000, max_queue=2)
     for error, request in (

@@ -65,6 +65,62 @@ def test_one_bad_adapter_harms_nobody_else_and_may_be_mended(library: Path, faul
     Library.open(library).verify()
 
 
+DAMAGE = ("adapter_model.safetensors", "adapter_config.json", "memory.safetensors", "skill.json")
+
+
+@pytest.mark.parametrize("fault", [*DAMAGE, "no card", "no folder"])
+def test_a_server_starts_beside_a_damaged_skill_and_sees_it_mended(
+    library: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, aside = library / "skills" / "code", library.parent / "code"
+    shutil.copytree(folder, aside)
+    if fault == "no folder":
+        shutil.rmtree(folder)
+    elif fault == "no card":
+        (folder / "skill.json").write_text("{")
+    else:
+        (folder / fault).unlink()
+    with client(library=library) as http:
+        assert "damaged, and not served" in caplog.text
+        for model in ("code", "code=0.5,math=0.5"):
+            assert code(http.post(CHAT, json=chat(SUM, model))) == (503, "skill_unavailable")
+        body = chat(SUM, "auto", mix={"code": 1})
+        assert code(http.post(CHAT, json=body)) == (503, "skill_unavailable")
+        asks = chat("Write a Python function that adds two numbers.", "auto")
+        assert code(http.post(CHAT, json=asks)) == (503, "skill_unavailable")
+        assert works(http)
+        assert works(http, "auto")
+        assert works(http, "base")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(aside, folder)
+        assert soon(lambda: works(http, "code"))
+    Library.open(library).verify()
+
+
+def test_a_server_starts_beside_a_damaged_gate_and_sees_it_mended(library: Path) -> None:
+    gate = next((library / "gate").glob("*.safetensors"))
+    whole = gate.read_bytes()
+    gate.write_bytes(whole[:-1])
+    with client(library=library) as http:
+        assert code(http.post(CHAT, json=chat(SUM, "auto"))) == (503, "skill_unavailable")
+        assert works(http)
+        gate.write_bytes(whole)
+        assert soon(lambda: works(http, "auto"))
+
+
+def test_what_others_change_is_seen_beside_a_damaged_skill(library: Path) -> None:
+    with client(library=library) as http:
+        assert works(http, "code")
+        other = Library.open(library, lenient=True)
+        adapter, card = other.skill("math").adapter(), other.skill("math").card
+        memory = other.skill("math").memory()
+        with other.edit() as txn:
+            txn.add("sums", adapter, card, memory)
+            (library / "skills" / "code" / "adapter_model.safetensors").unlink()
+        assert soon(lambda: works(http, "sums"))
+        assert works(http, "code")  # it is in memory
+
+
 def test_a_skill_that_was_read_goes_on_without_its_file(library: Path) -> None:
     with client(library=library) as http:
         assert works(http, "code")
@@ -286,6 +342,23 @@ def test_after_sigkill_the_library_opens_and_the_server_starts_again(
     with serving("--library", str(library)) as again, again.client() as http:
         assert again.seconds < RESTART_SECONDS
         assert works(http)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", DAMAGE)
+def test_a_server_whose_skill_lost_a_file_is_restarted_with_the_rest(
+    library: Path, file: str
+) -> None:
+    with serving("--library", str(library)) as server, server.client() as http:
+        assert works(http, "code")
+        (library / "skills" / "code" / file).unlink()
+        server.process.kill()
+    with serving("--library", str(library)) as again, again.client() as http:
+        assert again.seconds < RESTART_SECONDS
+        assert works(http)
+        assert code(http.post(CHAT, json=chat(SUM, "code"))) == (503, "skill_unavailable")
+        told = [line for line in again.log() if line["event"] == "damaged, and not served"]
+        assert [line["name"] for line in told] == ["code"]
 
 
 @pytest.mark.slow

@@ -76,6 +76,23 @@ def test_who_leaves_while_a_router_decides_frees_the_place(
         assert http.post(ROUTE, json={"prompt": SUM}).json() == routed
 
 
+def test_who_leaves_before_the_body_is_whole_is_no_faulty_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def lines() -> list[tuple[str, str]]:
+        found = [getattr(record, "fields", {}) for record in caplog.records]
+        return [(line["path"], line["error"]) for line in found if line.get("status") == 499]
+
+    with live() as at, caplog.at_level("INFO", "loramix.serve"):
+        with socket.create_connection(("127.0.0.1", at.port), 30) as raw:
+            raw.sendall(
+                f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+                'content-length: 1000\r\n\r\n{"model": "math"'.encode()
+            )
+            time.sleep(0.2)
+        assert soon(lambda: lines() == [(CHAT, "client_left")])
+
+
 @pytest.mark.slow
 def test_an_explanation_that_nobody_waits_for_ends_before_its_end() -> None:
     with live() as at, at.client() as http:

@@ -85,6 +85,8 @@ def test_a_full_queue_answers_429_and_recovers() -> None:
         assert {code(answer) for answer in refused} == {(429, "queue_full")}
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
         assert http.post(URL, json=chat("What is 2 + 3?", "math")).status_code == 200
+        counted = f'loramix_requests_total{{endpoint="{URL}",status="429"}} {len(refused)}.0'
+        assert counted in http.get("/metrics").text.splitlines()
 
 
 def test_a_deadline_ends_a_request() -> None:
@@ -213,9 +215,14 @@ def test_a_server_open_to_everybody_is_refused(tmp_path: Path) -> None:
         {"lora_dir": tmp_path},
         {"max_queue": 0},
         {"route_by": "lost"},
-        {"stream_interval": -0.1},
-        {"stream_interval": float("nan")},
-        {"stream_interval": float("inf")},
+        {"deadline": float("inf")},
+        {"deadline": 1e12},
+        {"grace": float("nan")},
+        {"grace": float("inf")},
+        {"grace": -1},
+        {"chunk_interval": -0.1},
+        {"chunk_interval": float("nan")},
+        {"chunk_interval": float("inf")},
     ):
         with pytest.raises(UsageError):
             ServeSettings(**settings)  # type: ignore[arg-type]

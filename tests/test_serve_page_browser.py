@@ -117,6 +117,35 @@ def test_everything_can_be_clicked_through(
     one.context.close()
 
 
+def test_the_report_is_there_when_the_page_is_opened_at_it(visitor: Visitor) -> None:
+    page = visitor.context.new_page()
+    page.goto(f"{visitor.url}/#report")
+    for _ in range(2):
+        shown = page.frame_locator("#report-frame").locator("h1")
+        api.expect(shown).to_have_text("The figures")
+        api.expect(page.locator("#report-empty")).to_be_hidden()
+        page.reload()
+
+
+def test_the_prompt_field_is_as_high_as_what_stands_in_it(
+    browser: Any, server: ServerProcess
+) -> None:
+    one = Visitor(browser, server.url, "phone")
+    field = one.page.locator("#prompt")
+    cut = "field => field.scrollHeight - field.clientHeight"
+    one.ask(SUM)
+    lines = field.bounding_box()["height"]
+    assert field.evaluate(cut) <= 0
+    one.view("Compare")
+    one.page.set_viewport_size({"width": 320, "height": 700})  # nothing is measured while hidden
+    one.view("Chat")
+    assert field.evaluate(cut) <= 0
+    assert field.bounding_box()["height"] >= lines
+    field.fill("one line")
+    assert field.bounding_box()["height"] < lines
+    one.context.close()
+
+
 def test_what_a_model_or_a_person_wrote_is_text_and_nothing_else(visitor: Visitor) -> None:
     card = visitor.ask(MARKUP)
     api.expect(visitor.page.locator(".ask p")).to_have_text(MARKUP)

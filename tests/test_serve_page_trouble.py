@@ -16,6 +16,8 @@ from serve_process import ServerProcess, copied_library, serving
 
 pytestmark = pytest.mark.slow
 
+KEY = "a-key-of-the-test"
+NO_KEY = "пароль-длинный"
 SUM = "What is 15% of 240?"
 LONG = "Vera takes care of a pig. " * 35 + "How old is Vera?"
 
@@ -194,4 +196,109 @@ def test_a_server_that_dies_in_mid_stream_is_told_on_each_answer(browser: Any) -
         api.expect(columns.filter(has_text="cannot be reached").first).to_be_visible()
         page.click("nav >> text=Chat")
         api.expect(one.ask(SUM).locator(".error")).to_contain_text("cannot be reached")
+        one.context.close()
+
+
+def test_what_cannot_be_a_key_is_refused_and_never_kept(browser: Any) -> None:
+    kept = "sessionStorage.getItem('loramix-key')"
+    with serving("--api-key", KEY) as running:
+        one = Visitor(browser, running.url)
+        page = one.page
+        fault = page.locator("#key-fault")
+        for typed in (NO_KEY, "ключ", "two words of it", "clé-très-longue-é", "   "):
+            page.fill("#key", typed)
+            api.expect(fault).to_be_hidden()
+            page.press("#key", "Enter")
+            api.expect(fault).to_contain_text("visible ASCII characters")
+            api.expect(page.locator("#key")).to_be_focused()
+            assert page.evaluate(kept) is None
+        page.evaluate(f"sessionStorage.setItem('loramix-key', '{NO_KEY}')")
+        page.reload()
+        api.expect(page.locator("#key-dialog")).to_be_visible()
+        api.expect(fault).to_be_hidden()
+        api.expect(page.locator("#banner")).to_be_hidden()
+        assert page.evaluate(kept) is None
+        page.fill("#key", f" {KEY} ")
+        page.press("#key", "Enter")
+        api.expect(page.locator(".starter")).to_have_count(5)
+        assert page.evaluate(kept) == KEY
+        one.context.close()
+
+
+@pytest.mark.parametrize("look", ["light", "phone"])
+def test_an_error_has_no_room_for_figures_that_it_has_not(
+    browser: Any, server: ServerProcess, look: str
+) -> None:
+    one = Visitor(browser, server.url, look)
+    page = one.page
+    page.route("**/v1/chat/completions", lambda route: route.abort())
+    card = one.ask(SUM)
+    api.expect(card.locator(".error")).to_be_visible()
+    api.expect(card.locator(".facts")).to_be_hidden()
+    page.unroute("**/v1/chat/completions")
+    card.get_by_role("button", name="Try again").click()
+    api.expect(card.locator(".facts .legend")).to_be_visible()
+    one.context.close()
+
+
+def without_gate(folder: Path) -> Path:
+    """A library whose gate went with a skill that it knew of."""
+    library = copied_library(folder / "library")
+    lose_gate(library)
+    return library
+
+
+def lose_gate(library: Path) -> None:
+    with Library.open(library).edit() as txn:
+        txn.remove("qa")
+
+
+def tell_of_no_gate(route: Any) -> None:
+    found = route.fetch()
+    route.fulfill(response=found, json={**found.json(), "gate": False})
+
+
+def test_without_a_gate_one_starts_by_hand(browser: Any, tmp_path: Path) -> None:
+    with serving("--library", str(without_gate(tmp_path))) as running:
+        one = Visitor(browser, running.url)
+        page = one.page
+        page.route("**/v1/skills", tell_of_no_gate)
+        page.reload()
+        api.expect(page.locator("[name=mode][value=hand]")).to_be_checked()
+        api.expect(page.locator("[name=mode][value=auto]")).to_be_disabled()
+        api.expect(page.locator("#mode-note")).to_contain_text("Auto needs a gate")
+        api.expect(page.locator("#hello")).to_contain_text("This library has no gate")
+        api.expect(one.ask(SUM).locator(".legend")).to_have_text("base alone")
+        page.click("#clear")
+        page.locator(".starter", has_text="math").click()
+        api.expect(one.answers().last.locator(".legend")).to_have_text("math 1.00")
+        one.view("Skills")
+        page.locator("#cards .card", has_text="code").locator(".examples button").first.click()
+        api.expect(one.answers().last.locator(".legend")).to_have_text("code 1.00")
+        one.view("Compare")
+        api.expect(page.locator("#compare-picks")).not_to_contain_text("gate")
+        api.expect(page.locator("#compare-picks :checked")).to_have_count(5)
+        assert one.complaints == []
+        one.context.close()
+
+
+def test_where_the_gate_goes_the_page_says_what_to_do_and_takes_the_mix_by_hand(
+    browser: Any, tmp_path: Path
+) -> None:
+    library = copied_library(tmp_path / "library")
+    with serving("--library", str(library)) as running:
+        one = Visitor(browser, running.url)
+        page = one.page
+        page.uncheck("#preview")
+        api.expect(one.ask(SUM).locator(".legend")).to_have_text("math 1.00")
+        lose_gate(library)
+        page.wait_for_timeout(3_000)  # the server looks every second
+        card = one.ask(SUM)
+        api.expect(card.locator(".error")).to_have_text(
+            "This library has no gate that could choose a mix. Choose one by hand."
+        )
+        api.expect(page.locator("[name=mode][value=auto]")).to_be_disabled()
+        page.locator("#mix-math").fill("0.5")
+        card.get_by_role("button", name="Try again").click()
+        api.expect(card.locator(".legend")).to_have_text("math 0.50")
         one.context.close()

@@ -37,14 +37,14 @@ def events(http: TestClient, url: str, body: dict[str, Any]) -> list[dict[str, A
 
 def test_chunks_keep_their_interval_and_hold_all_that_was_written() -> None:
     told: dict[float, list[str]] = {}
-    for interval in (0.0, 0.03, 10.0):
-        with client(stream_interval=interval) as http:
+    for interval in (0.0, 0.3, 10.0):
+        with client(chunk_interval=interval) as http:
             begun = time.monotonic()
             choices = events(http, URL, chat(SUM, "math"))
             assert time.monotonic() - begun < 10
         told[interval] = [choice["delta"]["content"] for choice in choices]
         assert "".join(told[interval]) == ANSWER
-    assert len(told[10.0]) == 2 <= len(told[0.03]) < len(told[0.0])
+    assert len(told[10.0]) == 2 <= len(told[0.3]) < len(told[0.0])
 
 
 @pytest.mark.parametrize("stop", ["\nAnswer", "wer", "= 5\nAnswer: 6", "Answer: 55"])

@@ -77,7 +77,7 @@ def serve(
     max_queue: Annotated[int, typer.Option(help="Answers that may wait for a slot.")] = 256,
     max_rows: Annotated[int, typer.Option(help="Answers that are written at once.")] = 32,
     max_resident: Annotated[int, typer.Option(help="Skills in memory.")] = 64,
-    stream_interval: Annotated[
+    chunk_interval: Annotated[
         float,
         typer.Option(
             help="Seconds between two chunks of a stream, at least; what is written meanwhile "
@@ -137,7 +137,7 @@ def serve(
             max_queue=max_queue,
             max_rows=max_rows,
             max_resident=max_resident,
-            stream_interval=stream_interval,
+            chunk_interval=chunk_interval,
             deadline=deadline,
             grace=grace,
             log_prompts=log_prompts,

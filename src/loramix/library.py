@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ from loramix.manifest import (
     validate_name,
 )
 from loramix.mix import Mix
-from loramix.snapshot import READ_TIMEOUT, Skill, read_snapshot
+from loramix.snapshot import READ_TIMEOUT, Skill, Snapshot, read_snapshot, still_known
 from loramix.storage import (
     WriterLock,
     make_folder,
@@ -62,11 +62,16 @@ class Library:
     """A folder of skills for one base. Make one with `create`, `open` or `shipped`."""
 
     def __init__(
-        self, path: Path, *, timeout: float = READ_TIMEOUT, going: str | None = None
+        self,
+        path: Path,
+        *,
+        timeout: float = READ_TIMEOUT,
+        going: str | None = None,
+        lenient: bool = False,
     ) -> None:
         self.path = path
-        self._going = going
-        self._snapshot = read_snapshot(path, timeout, going)
+        self._going, self._lenient = going, lenient
+        self._snapshot = self._read(timeout)
 
     @classmethod
     def create(cls, path: str | Path, base_id: str, fingerprint: str) -> Library:
@@ -82,18 +87,22 @@ class Library:
         return cls(Path(path))
 
     @classmethod
-    def open(cls, path: str | Path, *, going: str | None = None) -> Library:
+    def open(
+        cls, path: str | Path, *, going: str | None = None, lenient: bool = False
+    ) -> Library:
         """Open the library in `path`, finishing a change that a killed writer left.
 
         Args:
             path: its folder.
             going: a skill that is to be removed or replaced. Its files may be missing or damaged;
                 `skills` does not have it then, and `edit` can still remove or replace it.
+            lenient: any skill may be damaged, and the gate: `damaged` says which are, and `skills`
+                does not have them. For those who serve what is whole.
 
         Raises:
             LibraryError: not a library, a damaged one, or one of a newer schema.
         """
-        return cls(Path(path), going=going)
+        return cls(Path(path), going=going, lenient=lenient)
 
     @classmethod
     def find(cls, path: str | Path) -> Library | None:
@@ -116,6 +125,16 @@ class Library:
     def skills(self) -> dict[str, Skill]:
         """The skills by name, in the order in which they came."""
         return dict(self._snapshot.skills)
+
+    @property
+    def damaged(self) -> dict[str, LibraryError]:
+        """What is wrong with the skills that the library lists and does not have whole."""
+        return dict(self._snapshot.damaged)
+
+    @property
+    def gate_damage(self) -> LibraryError | None:
+        """What is wrong with the gate, if it is damaged."""
+        return self._snapshot.gate_damage
 
     @property
     def mixes(self) -> dict[str, Mix]:
@@ -153,11 +172,18 @@ class Library:
         return self.path.resolve() == shipped_path().resolve()
 
     def skill(self, name: str) -> Skill:
-        """One skill. Raises UnknownSkillError that names the nearest one."""
+        """One skill. Raises UnknownSkillError that names the nearest one; LibraryError: damaged."""
+        self.check_whole([name])
         try:
             return self._snapshot.skills[name]
         except KeyError:
             raise self.unknown(name) from None
+
+    def check_whole(self, names: Iterable[str]) -> None:
+        """Raises LibraryError if one of the names is that of a damaged skill."""
+        for name in names:
+            if name in self._snapshot.damaged:
+                raise self._snapshot.damaged[name]
 
     def check_listed(self, name: str) -> None:
         """Raises UnknownSkillError unless the library lists a skill of that name, whole or not."""
@@ -230,12 +256,26 @@ class Library:
 
         For those who have to change something else in the same moment.
         """
-        snapshot = read_snapshot(self.path, READ_TIMEOUT, self._going)
+        snapshot = still_known(self._read(), self._snapshot)
 
         def take() -> None:
             self._snapshot = snapshot
 
         return take
+
+    def is_mended(self) -> bool:
+        """Whether something that `damaged` or `gate_damage` tell of can be read again."""
+        if not self.damaged and self.gate_damage is None:
+            return False
+        try:
+            fresh = self._read()
+        except LibraryError:
+            return False
+        gate = self.gate_damage is not None and fresh.gate_damage is None
+        return gate or not self.damaged.keys() <= fresh.damaged.keys()
+
+    def _read(self, timeout: float = READ_TIMEOUT) -> Snapshot:
+        return read_snapshot(self.path, timeout, self._going, self._lenient)
 
     def verify(self) -> None:
         """Read everything and compare it with the manifest.
@@ -266,14 +306,14 @@ class Library:
             if journal := read_journal(self.path):
                 finish(self.path, journal)
             sweep(self.path)
-            self._snapshot = read_snapshot(self.path, timeout, self._going)
+            self._snapshot = self._read(timeout)
             txn = Transaction(self.path, self._snapshot.manifest)
             try:
                 yield txn
                 txn.commit()
             finally:
                 txn.close()
-            self._snapshot = read_snapshot(self.path, timeout, self._going)
+            self._snapshot = self._read(timeout)
 
     def copy_to(self, path: str | Path) -> Library:
         """Copy this generation to a new or empty folder, where it can be edited.

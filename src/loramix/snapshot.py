@@ -8,7 +8,7 @@ tensors, which are read later, are compared with the hashes in that manifest.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,21 +84,26 @@ class Skill:
 class Snapshot:
     """One generation: the manifest, the skills with their cards, the gate's two files.
 
-    `skills` are those of the manifest, but for one that was allowed to be damaged and is.
+    `skills` are those of the manifest, but for those that were allowed to be damaged and are.
     """
 
     manifest: Manifest
     skills: dict[str, Skill]
     gate: tuple[bytes, bytes] | None
+    damaged: dict[str, LibraryError] = field(default_factory=dict)
+    gate_damage: LibraryError | None = None
 
 
-def read_snapshot(root: Path, timeout: float, going: str | None = None) -> Snapshot:
+def read_snapshot(
+    root: Path, timeout: float, going: str | None = None, lenient: bool = False
+) -> Snapshot:
     """The newest generation; one whose writer was killed after its commit is finished first.
 
     Args:
         root: the library.
         timeout: seconds to wait for writers.
         going: a skill that is to go, and so may be damaged; then it is not among the skills.
+        lenient: the same for all skills and for the gate.
 
     Raises:
         LibraryError: not a library, damaged, or of a newer schema.
@@ -110,7 +115,7 @@ def read_snapshot(root: Path, timeout: float, going: str | None = None) -> Snaps
         manifest = read_manifest(root)
         problem: LibraryError | None = None
         try:
-            snapshot = _read_files(root, manifest, going)
+            snapshot = _read_files(root, manifest, going, lenient)
         except LibraryError as err:
             problem = err
         if read_journal(root) is None and read_manifest(root) == manifest:
@@ -122,6 +127,27 @@ def read_snapshot(root: Path, timeout: float, going: str | None = None) -> Snaps
                 f"The library {root} kept changing while it was read",
                 hint="wait until its writer has finished",
             )
+
+
+def still_known(fresh: Snapshot, known: Snapshot) -> Snapshot:
+    """What was left out of `fresh` as damaged, but is the same as in `known`, is taken from there.
+
+    It may be in memory, and whoever reads it finds the damage.
+    """
+    same = {
+        name: known.skills[name]
+        for name in fresh.damaged
+        if name in known.skills and known.skills[name].hashes == fresh.manifest.skills[name]
+    }
+    skills = {**fresh.skills, **same}
+    unchanged = fresh.gate_damage is not None and fresh.manifest.gate == known.manifest.gate
+    return replace(
+        fresh,
+        skills={name: skills[name] for name in fresh.manifest.skills if name in skills},
+        damaged={name: error for name, error in fresh.damaged.items() if name not in same},
+        gate=known.gate if unchanged else fresh.gate,
+        gate_damage=known.gate_damage if unchanged else fresh.gate_damage,
+    )
 
 
 def _settle(root: Path, deadline: float) -> None:
@@ -145,27 +171,36 @@ def _settle(root: Path, deadline: float) -> None:
         ) from err
 
 
-def _read_files(root: Path, manifest: Manifest, going: str | None) -> Snapshot:
-    skills = {}
+def _read_files(root: Path, manifest: Manifest, going: str | None, lenient: bool) -> Snapshot:
+    found = Snapshot(manifest, {}, None)
     for name, hashes in manifest.skills.items():
         try:
-            skills[name] = _read_skill(root / SKILLS / name, hashes)
-        except LibraryError:
-            if name != going:
+            found.skills[name] = _read_skill(root / SKILLS / name, hashes)
+        except LibraryError as error:
+            if name != going and not lenient:
                 raise
-    gate = None
-    if manifest.gate is not None:
-        pieces = []
-        for file in GATE_FILES:
-            path = root / GATE / file
-            try:
-                pieces.append(path.read_bytes())
-            except OSError as err:
-                raise _changed(path, err.strerror or str(err)) from err
-            if sha256(pieces[-1]) != manifest.gate.get(file):
-                raise _changed(path, "its SHA-256 differs")
-        gate = (pieces[0], pieces[1])
-    return Snapshot(manifest, skills, gate)
+            found.damaged[name] = error
+    if manifest.gate is None:
+        return found
+    try:
+        return replace(found, gate=_read_gate(root / GATE, manifest.gate))
+    except LibraryError as error:
+        if not lenient:
+            raise
+        return replace(found, gate_damage=error)
+
+
+def _read_gate(folder: Path, hashes: dict[str, str]) -> tuple[bytes, bytes]:
+    pieces = []
+    for file in GATE_FILES:
+        path = folder / file
+        try:
+            pieces.append(path.read_bytes())
+        except OSError as err:
+            raise _changed(path, err.strerror or str(err)) from err
+        if sha256(pieces[-1]) != hashes.get(file):
+            raise _changed(path, "its SHA-256 differs")
+    return pieces[0], pieces[1]
 
 
 def _read_skill(folder: Path, hashes: dict[str, str]) -> Skill:

@@ -78,12 +78,14 @@ class Residents:
 
         Raises:
             UnknownSkillError: it names a skill that is not there.
+            LibraryError: it names one that is damaged.
             ResourceError: it needs more skills than may be in memory.
         """
         if self.library is None:
             check_skills(mix, self.mixed.names if self.mixed is not None else ())
             return Resolved(dict(mix.weights), {})
         skills = self.library.skills
+        self.library.check_whole(mix.weights)
         check_skills(mix, skills)
         if len(mix.weights) > self.limit:
             raise ResourceError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import threading
 import time
 import weakref
 from collections.abc import Sequence
@@ -317,7 +318,10 @@ class Steps:
 
     def until_deadline(self) -> float | None:
         """Seconds until the next deadline; None where there is none."""
-        return max(0.0, self._deadlines[0][0] - time.monotonic()) if self._deadlines else None
+        if not self._deadlines:
+            return None
+        left = self._deadlines[0][0] - time.monotonic()
+        return min(max(0.0, left), threading.TIMEOUT_MAX)
 
 
 def _chosen(scores: Tensor, rows: Sequence[Row]) -> Sequence[int | Exception | None]:

@@ -57,7 +57,8 @@ def create_app(settings: ServeSettings | None = None, base: Base | None = None) 
     app.state.serving, app.state.metrics = serving, metrics
     app.state.settings, app.state.engine = settings, serving.engine
     app.state.library, app.state.tracing = serving.library, tracing
-    for part in (openai, skills, adapters, health, page):
+    parts = (openai, skills, adapters, health, page)
+    for part in parts:
         app.include_router(part.router)
     for kind in (ApiError, LoramixError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _told)
@@ -70,7 +71,10 @@ def create_app(settings: ServeSettings | None = None, base: Base | None = None) 
             allow_headers=["*"],  # clients of OpenAI's send many of their own
             expose_headers=_HEADERS,
         )
-    app.add_middleware(Observer, serving=serving, metrics=metrics, tracing=tracing)
+    paths = {str(getattr(route, "path", "")) for part in parts for route in part.router.routes}
+    app.add_middleware(
+        Observer, serving=serving, metrics=metrics, tracing=tracing, paths=frozenset(paths)
+    )
     return app
 
 

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 
 from loramix.serve.faults import ApiError
 from loramix.serve.observe import NOTE, Note, key_name
+from loramix.serve.presence import LEFT
 from loramix.serve.settings import ServeSettings, is_loopback
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Guard:
             while more:
                 message = await asyncio.wait_for(receive(), end - time.monotonic())
                 if message["type"] == "http.disconnect":
-                    break
+                    raise ApiError(LEFT, "client_left", "The body was cut off.")
                 part = message.get("body", b"")
                 size += len(part)
                 if size > most:

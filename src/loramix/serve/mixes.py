@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loramix.errors import LoramixError, RecipeError, UnknownSkillError, nearest
+from loramix.errors import LibraryError, LoramixError, RecipeError, UnknownSkillError, nearest
 from loramix.mix import BASE, Mix, check_skills
 from loramix.serve.faults import ApiError
 
@@ -45,6 +45,8 @@ def mix_of(serving: Serving, body: Asking) -> Mix | None:
         except UnknownSkillError as error:
             told = f"{error.what} {_CHOICE}"
             raise ApiError(400, "invalid_mix", told, param="mix") from error
+        except LibraryError as error:  # a skill that is damaged
+            raise serving.error(error, "mix") from error
         except LoramixError as error:
             told = serving.error(error, "mix").message
             raise ApiError(400, "invalid_mix", told, param="mix") from error
@@ -84,5 +86,6 @@ def _parse(serving: Serving, asked: str | dict[str, float]) -> Mix | None:
         return None
     else:
         mix = Mix.parse(asked, serving.library.mixes)
+    serving.library.check_whole(mix.weights)
     check_skills(mix, serving.library.skills, serving.library.mixes)
     return mix

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +68,24 @@ class Note:
 
 
 class Observer:
-    """The outermost layer: ids, figures, log lines, and the last word on exceptions."""
+    """The outermost layer: ids, figures, log lines, and the last word on exceptions.
+
+    Args:
+        app: what it stands before.
+        serving, metrics, tracing: what is told.
+        paths: those that are answered and hold no names.
+    """
 
     def __init__(
-        self, app: ASGIApp, serving: Serving, metrics: Metrics, tracing: Tracing | None
+        self,
+        app: ASGIApp,
+        serving: Serving,
+        metrics: Metrics,
+        tracing: Tracing | None,
+        paths: Collection[str],
     ) -> None:
         self._app, self._serving, self._metrics, self._tracing = app, serving, metrics, tracing
+        self._paths = paths
         self._refused, self._told = 0, 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,6 +124,8 @@ class Observer:
 
     def _end(self, scope: Scope, note: Note, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None)
+        if route is None and scope["path"] in self._paths:  # refused before it was looked for
+            route = scope["path"]
         endpoint = str(route or "other")
         metrics, answer = self._metrics, note.answer
         metrics.requests.labels(endpoint, str(status)).inc()

@@ -127,7 +127,7 @@ async def _answer(
             submission.routing = routing
         answer = Answer(serving, body, submission)
         note.answer = answer
-        batches = submission.batches(settings.stream_interval)
+        batches = submission.batches(settings.chunk_interval)
         # until the first token any failure is a plain answer, and the mix is not known
         first = await anext(batches, None)
         if first is None:  # cancelled

@@ -17,7 +17,8 @@ def open_library(settings: ServeSettings) -> Library:
         LibraryError: it is none.
         UsageError: adapters are to be loaded into the one that ships with the package.
     """
-    library = Library.shipped() if settings.library is None else Library.open(settings.library)
+    folder = settings.library
+    library = Library.shipped() if folder is None else Library.open(folder, lenient=True)
     if settings.router is not None:
         check_router(settings.router, library.skills, library.mixes)
     if settings.policy is not None:

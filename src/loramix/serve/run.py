@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 import sys
@@ -42,7 +43,7 @@ def run(settings: ServeSettings) -> None:
             server_header=False,
             proxy_headers=False,  # anybody may write them, and limits hang on who a client is
             timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=int(settings.grace),
+            timeout_graceful_shutdown=math.ceil(settings.grace),
             backlog=BACKLOG,
             http="h11",  # its bound on headers holds; of "auto" it depends on what is installed
             ws="none",

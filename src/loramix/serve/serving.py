@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from loramix.base import Base, Prompt, load_base
 from loramix.engine import Engine, Limits
-from loramix.errors import DeadlineError
+from loramix.errors import DeadlineError, LibraryError
 from loramix.gate import (
     Router,
     TurnRouting,
@@ -100,9 +100,21 @@ class Serving:
     def start(self) -> Serving:
         """Let the engine run; returns self."""
         self.engine.start()
+        self._tell_damage()
         if self.router_name.startswith(FIXED) or self.has_gate:
-            self.engine.between(lambda: self._router(self.router_name)).result()  # no wait later
+            try:  # no wait later
+                self.engine.between(lambda: self._router(self.router_name)).result()
+            except LibraryError as error:  # of a skill that a router remembers examples of
+                log("the router cannot be made", {"error": str(error)}, level=logging.ERROR)
         return self
+
+    def _tell_damage(self) -> None:
+        """Log what is not served."""
+        damaged = {**self.library.damaged, "the gate": self.library.gate_damage}
+        for name, error in damaged.items():
+            if error is not None:
+                told = {"name": name, "error": str(error)}
+                log("damaged, and not served", told, level=logging.ERROR)
 
     def close(self) -> None:
         """End the engine."""
@@ -121,7 +133,8 @@ class Serving:
                 self.engine.start()
                 self.revived += 1
             stamp = self._stamp()
-            if stamp != known and not self.draining:
+            mended = await asyncio.to_thread(self.library.is_mended)
+            if (stamp != known or mended) and not self.draining:
                 known = stamp
                 try:
                     await asyncio.to_thread(self.refresh)
@@ -209,6 +222,8 @@ class Serving:
         All but the fixed one are made of what its file holds.
         """
         if not (router or self.router_name).startswith(FIXED) and not self.has_gate:
+            if self.library.gate_damage is not None:
+                raise self.error(self.library.gate_damage, "model")
             raise ApiError(
                 400,
                 "no_gate",

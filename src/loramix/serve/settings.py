@@ -14,6 +14,8 @@ RouteBy = Literal["last", "conversation", "first"]
 
 KEY_LENGTH = 8
 MOST_INTERVAL = 10.0
+DAY = 86_400.0
+"""Seconds; what is longer no clock of the system's waits for."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class ServeSettings:
         max_queue: completions that may wait for a slot.
         max_rows: completions that are written at once.
         max_resident: skills in memory.
-        stream_interval: seconds between two chunks of a stream, at least; what is written meanwhile
+        chunk_interval: seconds between two chunks of a stream, at least; what is written meanwhile
             comes in one. A chunk costs about a third of what a token of a small base does.
         deadline: seconds that a request may take, waiting included.
         grace: seconds in which a server that is stopped finishes its answers.
@@ -80,7 +82,7 @@ class ServeSettings:
     max_queue: int = 256
     max_rows: int = 32
     max_resident: int = 64
-    stream_interval: float = 0.03
+    chunk_interval: float = 0.03
     deadline: float = 120.0
     grace: float = 30.0
     log_prompts: bool = False
@@ -99,19 +101,24 @@ class ServeSettings:
             ("max_queue", 1),
             ("max_rows", 1),
             ("max_resident", 1),
-            ("grace", 0),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} is out of range.", given=value, expected=f"{least}, more")
-        if not 0 <= self.stream_interval <= MOST_INTERVAL:
+        if not 0 <= self.chunk_interval <= MOST_INTERVAL:
             raise UsageError(
-                "stream_interval is out of range.",
-                given=self.stream_interval,
+                "chunk_interval is out of range.",
+                given=self.chunk_interval,
                 expected=f"0 to {MOST_INTERVAL:g} seconds",
             )
-        if not self.deadline > 0:
-            raise UsageError("deadline is out of range.", given=self.deadline, expected="above 0")
+        if not 0 < self.deadline <= DAY:
+            raise UsageError(
+                "deadline is out of range.", given=self.deadline, expected="above 0, a day at most"
+            )
+        if not 0 <= self.grace <= DAY:
+            raise UsageError(
+                "grace is out of range.", given=self.grace, expected="0 to 86400 seconds"
+            )
         if self.port > 65535:
             raise UsageError("port is out of range.", given=self.port, expected="at most 65535")
         if self.route_by not in get_args(RouteBy):

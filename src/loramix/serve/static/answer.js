@@ -2,6 +2,7 @@
 
 import { json, stream } from "./api.js";
 import { copy, h, mixBar, recipe, say, scoreBars, seconds, whyBox, writeText } from "./draw.js";
+import { noteGate } from "./state.js";
 
 /**
  * A card that an answer streams into.
@@ -78,6 +79,7 @@ export class AnswerCard {
         say("Stopped.");
       } else {
         this.#fail(fault.message ?? String(fault));
+        noteGate(fault);
       }
     }
     cancelAnimationFrame(drawn);

@@ -17,7 +17,15 @@ let askForKey = async () => null; // set by app.js: shows the dialog, gives the 
 export function onKeyNeeded(handler) { askForKey = handler; }
 
 export const key = {
-  get: () => { try { return sessionStorage.getItem(KEY); } catch { return null; } },
+  /** Whether it can be one: `fetch` throws on a header beyond Latin-1, and no server has such. */
+  fits: (value) => /^[\x21-\x7e]+$/.test(value),
+  get: () => {
+    let kept = null;
+    try { kept = sessionStorage.getItem(KEY); } catch { /* private mode */ }
+    if (kept === null || key.fits(kept)) return kept;
+    key.forget();
+    return null;
+  },
   set: (value) => { try { sessionStorage.setItem(KEY, value); } catch { /* private mode */ } },
   forget: () => { try { sessionStorage.removeItem(KEY); } catch { /* private mode */ } },
 };
@@ -66,6 +74,10 @@ async function inWords(response) {
     const why = code && code !== "queue_full" && told ? told : "The server is busy.";
     const when = wait ? `Try again in ${wait} s.` : "Try again in a moment.";
     return new ApiError(`${why} ${when}`, { status, code, wait });
+  }
+  if (code === "no_gate") { // the server's advice is for programs
+    const why = "This library has no gate that could choose a mix. Choose one by hand.";
+    return new ApiError(why, { status, code });
   }
   if (status === 401) return new ApiError("The server wants an API key.", { status, code });
   return new ApiError(told ?? `The server answered with status ${status}.`, { status, code });

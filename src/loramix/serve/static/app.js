@@ -5,10 +5,10 @@ import { startChat, stop } from "./chat.js";
 import { comparePrompt, startCompare, stopComparing } from "./compare.js";
 import { byId, say } from "./draw.js";
 import { panel, startPanel } from "./panel.js";
-import { showReport } from "./report.js";
+import { startReport } from "./report.js";
 import { startSkills } from "./skills.js";
 import { keep, kept, library, onLibrary, readLibrary } from "./state.js";
-import { onView, startViews } from "./views.js";
+import { startViews } from "./views.js";
 
 const THEMES = { system: ["◐", "as the system"], light: ["☀", "light"], dark: ["☾", "dark"] };
 
@@ -35,9 +35,10 @@ function askForKey(wrong) {
       ? "The server did not take this key. Try another one."
       : "This server asks for a key. It is kept until you close this tab.";
     byId("key").value = "";
+    tellKey(true);
     dialog.returnValue = "";
     dialog.addEventListener("close", () => {
-      const given = dialog.returnValue === "given" && byId("key").value.trim();
+      const given = dialog.returnValue === "given" && typedKey();
       if (given) key.set(given);
       byId("key").value = "";
       byId("forget-key").hidden = !key.get();
@@ -47,6 +48,14 @@ function askForKey(wrong) {
     dialog.showModal();
   });
   return asking;
+}
+
+const typedKey = () => byId("key").value.trim();
+
+/** Says under the key whether it can be one. */
+function tellKey(fits) {
+  byId("key-fault").hidden = fits;
+  byId("key").setAttribute("aria-invalid", String(!fits));
 }
 
 async function start() {
@@ -62,8 +71,12 @@ async function start() {
 onKeyNeeded(askForKey);
 byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  byId("key-dialog").close("given");
+  const fits = key.fits(typedKey());
+  tellKey(fits);
+  if (fits) byId("key-dialog").close("given");
+  else byId("key").select();
 });
+byId("key").addEventListener("input", () => tellKey(true));
 byId("key-cancel").addEventListener("click", () => byId("key-dialog").close(""));
 byId("forget-key").hidden = !key.get();
 byId("forget-key").addEventListener("click", () => {
@@ -90,6 +103,6 @@ startPanel();
 startChat({ onCompare: comparePrompt });
 startCompare();
 startSkills();
-onView("report", showReport);
+startReport();
 startViews();
 start();

@@ -3,7 +3,7 @@
 import { AnswerCard, announce } from "./answer.js";
 import { byId, dot, h, say } from "./draw.js";
 import { panel } from "./panel.js";
-import { onLibrary } from "./state.js";
+import { library, onLibrary } from "./state.js";
 import { onView } from "./views.js";
 
 const turns = []; // {prompt, element, cards}
@@ -31,8 +31,8 @@ export async function ask(prompt, mix = panel.byHand ? panel.mix() : null) {
 }
 
 /** Asks an example of a skill: what the gate makes of it is what one wants to see. */
-export function askExample(prompt) {
-  panel.auto();
+export function askExample(prompt, skill) {
+  panel.auto({ [skill]: 1 });
   ask(prompt);
 }
 
@@ -43,7 +43,10 @@ async function answer(turn, mix, over = null) {
       { label: "Change mix", act: (own) => change(turn, own) },
       { label: "Compare", act: () => compare(turn.prompt) },
     ],
-    retry: (own) => { if (!running) answer(turn, mix, own); },
+    retry: (own) => {
+      if (running) return;
+      answer(turn, mix === null && !library.gate ? panel.mix() : mix, own);
+    },
   });
   if (!over) {
     turn.cards.push(card);
@@ -126,6 +129,7 @@ function buttons() {
   byId("clear").disabled = Boolean(running) || !turns.length;
   byId("again").disabled = Boolean(running);
   byId("prompt").placeholder = placeholder();
+  fit(); // it may take two lines
 }
 
 function placeholder() {
@@ -156,13 +160,15 @@ function fit() {
   field.style.height = `${Math.min(field.scrollHeight + 2, 200)}px`;
 }
 
-function starters({ skills }) {
+function starters({ skills, gate }) {
+  byId("hello-auto").hidden = !gate;
+  byId("hello-hand").hidden = gate;
   const short = (examples) => [...examples].filter((text) => text.length < 200)
     .sort((a, b) => Math.abs(a.length - 60) - Math.abs(b.length - 60))[0];
   const offers = skills.map(({ name, examples }) => [name, short(examples ?? [])])
     .filter(([, text]) => text).slice(0, 6);
   byId("starters").replaceChildren(...offers.map(([name, text]) => h("button",
-    { type: "button", class: "starter", onclick: () => askExample(text) },
+    { type: "button", class: "starter", onclick: () => askExample(text, name) },
     h("span", { class: "tag" }, dot(name), name), h("span", {}, text))));
 }
 
@@ -183,7 +189,9 @@ export function startChat({ onCompare }) {
   box.addEventListener("scroll", () => {
     following = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
   });
+  addEventListener("resize", fit);
   onView("chat", () => {
+    fit(); // what is hidden has no height
     toEnd();
     if (matchMedia("(pointer: fine)").matches) field.focus(); // no keyboard pops up on a phone
   });

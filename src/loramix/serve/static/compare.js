@@ -18,8 +18,10 @@ function ways(library) {
   const auto = (policy) => ({ ...panel.request(null), policy });
   return [
     ["base", "base", () => panel.request({})],
-    ["auto:top1", "gate, top-1", () => auto("top1")],
-    ["auto:blend", "gate, blend", () => auto("blend")],
+    ...(library.gate ? [
+      ["auto:top1", "gate, top-1", () => auto("top1")],
+      ["auto:blend", "gate, blend", () => auto("blend")],
+    ] : []),
     ["hand", "by hand", () => panel.request(panel.mix())],
     ...library.skills.map(({ name }) => [name, name, () => panel.request({ [name]: 1 })]),
   ];
@@ -32,8 +34,9 @@ function build(library) {
   const before = new Set([...document.querySelectorAll("#compare-picks input")]
     .filter((box) => box.checked).map((box) => box.value));
   const known = before.size > 0;
+  const most = offered.length - library.skills.length + PICKED;
   byId("compare-picks").replaceChildren(...offered.map(([key, title], place) => {
-    const first = key !== "hand" && place < 4 + PICKED;
+    const first = key !== "hand" && place < most;
     const box = h("input", { type: "checkbox", value: key, checked: known ? before.has(key) : first });
     const special = key.startsWith("auto") || key === "hand";
     return h("label", { class: "pick" }, box, h("span", {}, special ? null : dot(key), title));

@@ -2,7 +2,7 @@
 
 import { json } from "./api.js";
 import { byId, dot, h, number, paint, recipe, say } from "./draw.js";
-import { keep, kept, library, onLibrary } from "./state.js";
+import { keep, kept, library, noteGate, onLibrary } from "./state.js";
 
 // skill → {input, output, weight}; the weight is exact, where the slider has steps
 const sliders = new Map();
@@ -46,8 +46,11 @@ export const panel = {
     this.show(mix);
   },
 
-  /** Leaves the mix to the gate. */
-  auto() { setMode("auto"); },
+  /** Leaves the mix to the gate, or where there is none, takes this one. */
+  auto(mix) {
+    if (library.gate) setMode("auto");
+    else this.take(mix);
+  },
 
   onChange(handler) { changed = handler; },
 
@@ -110,8 +113,9 @@ function tellMode() {
   const hand = panel.byHand;
   const mix = panel.mix();
   byId("panel").classList.toggle("auto", !hand);
+  const own = "These weights write the next answers. 0 everywhere is the base alone.";
   byId("mode-note").textContent = hand
-    ? "These weights write the next answers. 0 everywhere is the base alone."
+    ? `${library.gate ? "" : "Auto needs a gate, and this library has none. "}${own}`
     : "The gate chooses for each prompt. Move a slider to choose yourself.";
   byId("open-panel-text").textContent = hand ? `Mix: ${recipe(mix)}` : "Mix: auto";
   const dots = byId("open-panel").querySelector(".dots");
@@ -150,7 +154,9 @@ function build() {
   byId("saved-field").hidden = !saved.length;
   byId("saved").replaceChildren(h("option", { value: "" }, "choose…"),
     ...saved.map(([name]) => h("option", { value: name }, name)));
-  tellMode();
+  document.querySelector("input[name=mode][value=auto]").disabled = !library.gate;
+  if (library.gate) tellMode();
+  else setMode("hand");
   bound(library.limits.max_tokens);
 }
 
@@ -191,7 +197,9 @@ function previewing() {
         const wish = { messages: asMessages(prompt), policy: panel.policy };
         const routed = await json("v1/route", { json: wish, signal: asked.signal });
         if (!panel.byHand) panel.show(routed.mix);
-      } catch { /* a preview may fail in silence; sending will tell */ }
+      } catch (fault) { // a preview may fail in silence; sending will tell
+        noteGate(fault);
+      }
     }, TYPING);
   });
 }

@@ -9,9 +9,9 @@ import { go } from "./views.js";
 
 const SCORES = [["base", "base"], ["skill", "skill"], ["routed", "routed"]];
 
-function toChat(prompt) {
+function toChat(prompt, skill) {
   go("chat");
-  askExample(prompt);
+  askExample(prompt, skill);
 }
 
 function big(value) {
@@ -54,7 +54,8 @@ function card(skill) {
     scoreTable(skill.name, skill.scores),
     examples.length ? h("div", {}, h("h3", {}, "Examples, to click"),
       h("div", { class: "examples" }, examples.map((text) => h("button",
-        { type: "button", title: text, onclick: () => toChat(text) }, h("span", {}, text))))) : null,
+        { type: "button", title: text, onclick: () => toChat(text, skill.name) },
+        h("span", {}, text))))) : null,
     h("footer", {}, buttons)), skill.name);
 }
 
