@@ -1,6 +1,6 @@
 """Claim: 8 streaming clients get at least 0.85 of the tokens that the engine writes without HTTP.
 
-python benches/serve_overhead.py [--rounds 5] [--requests 6] [--tokens 128]
+python benches/serve_overhead.py [--rounds 5] [--requests 6] [--tokens 128] [--chunk-interval 0]
 
 The same requests, with the same seeds, go to a server and to an engine in this process, in turn.
 Each client sends its next request when the last one is answered.
@@ -82,12 +82,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=6, help="of each client in a round")
     parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--chunk-interval", help="as of `loramix serve`")
     options = parser.parse_args()
+    own = () if options.chunk_interval is None else ("--chunk-interval", options.chunk_interval)
     library = Library.shipped()
     engine = Engine(load_base(library.base_id), library=library, router="gate").start()
     http: list[tuple[float, float]] = []
     alone: list[tuple[float, float]] = []
-    with server() as running:
+    with server(*own) as running:
         for number in range(options.rounds + 1):
             draw = random.Random(number)
             work: list[list[dict[str, Any]]] = [

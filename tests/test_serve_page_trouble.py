@@ -253,17 +253,10 @@ def lose_gate(library: Path) -> None:
         txn.remove("qa")
 
 
-def tell_of_no_gate(route: Any) -> None:
-    found = route.fetch()
-    route.fulfill(response=found, json={**found.json(), "gate": False})
-
-
 def test_without_a_gate_one_starts_by_hand(browser: Any, tmp_path: Path) -> None:
     with serving("--library", str(without_gate(tmp_path))) as running:
         one = Visitor(browser, running.url)
         page = one.page
-        page.route("**/v1/skills", tell_of_no_gate)
-        page.reload()
         api.expect(page.locator("[name=mode][value=hand]")).to_be_checked()
         api.expect(page.locator("[name=mode][value=auto]")).to_be_disabled()
         api.expect(page.locator("#mode-note")).to_contain_text("Auto needs a gate")

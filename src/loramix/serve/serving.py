@@ -101,7 +101,7 @@ class Serving:
         """Let the engine run; returns self."""
         self.engine.start()
         self._tell_damage()
-        if self.router_name.startswith(FIXED) or self.has_gate:
+        if self.can_choose():
             try:  # no wait later
                 self.engine.between(lambda: self._router(self.router_name)).result()
             except LibraryError as error:  # of a skill that a router remembers examples of
@@ -216,12 +216,13 @@ class Serving:
         """The router where a request names none."""
         return self.settings.router or GATE
 
-    def check_gate(self, router: str | None) -> None:
-        """Raises ApiError where a router is to decide and the library has no gate.
+    def can_choose(self, router: str | None = None) -> bool:
+        """Whether a router, or the server's own, can be made: all but a fixed one need the gate."""
+        return (router or self.router_name).startswith(FIXED) or self.has_gate
 
-        All but the fixed one are made of what its file holds.
-        """
-        if not (router or self.router_name).startswith(FIXED) and not self.has_gate:
+    def check_gate(self, router: str | None) -> None:
+        """Raises ApiError where a router is to decide and the library has no gate."""
+        if not self.can_choose(router):
             if self.library.gate_damage is not None:
                 raise self.error(self.library.gate_damage, "model")
             raise ApiError(

@@ -34,6 +34,8 @@ async def list_skills(request: Request) -> dict[str, Any]:
         "generation": library.generation,
         "skills": [_card(skill) for skill in library.skills.values()],
         "mixes": {name: mix.model_dump() for name, mix in library.named_mixes.items()},
+        "damaged": list(library.damaged),
+        "gate": serving.can_choose(),
         "runtime_lora": serving.settings.allow_runtime_lora,
         "report": serving.report is not None,
     }

@@ -50,10 +50,13 @@ function askForKey(wrong) {
   return asking;
 }
 
+const NO_KEY = "This cannot be a key. Keys are made of visible ASCII characters: Latin letters, "
+  + "digits and signs, without spaces. Is the keyboard set to another script?";
 const typedKey = () => byId("key").value.trim();
 
 /** Says under the key whether it can be one. */
 function tellKey(fits) {
+  byId("key-fault").textContent = fits ? "" : NO_KEY;
   byId("key-fault").hidden = fits;
   byId("key").setAttribute("aria-invalid", String(!fits));
 }
