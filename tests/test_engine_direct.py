@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import gc
 import threading
 from typing import Any
@@ -20,6 +22,7 @@ from engine_oracle import (
     make_mixed,
 )
 from loramix.adapter import LoraSettings, init_adapter
+from loramix.base import encode_prompt
 from loramix.engine import Engine, Limits
 from loramix.engine.direct import Direct
 from loramix.engine.product import frozen_product
@@ -165,6 +168,42 @@ def test_every_product_with_frozen_weights_is_the_float64_product(
             torch.testing.assert_close(
                 made.double(), exact, rtol=4 * torch.finfo(dtype).eps, atol=width * 1e-5
             )
+
+
+def test_models_of_their_own_over_the_same_weights_do_not_meet_each_others_skills(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In two threads; wide layers in bfloat16, below whose weights the skills in force stand."""
+    monkeypatch.setattr("loramix.engine.product.has_tiles", lambda: True)
+    sizes = {"hidden_size": 2048, "intermediate_size": 64, "num_attention_heads": 8}
+    base = make_base(dtype=torch.bfloat16, num_key_value_heads=2, initializer_range=0.02, **sizes)
+    shared = {id(part): part for part in base.model.parameters()}
+    twin = dataclasses.replace(base, model=copy.deepcopy(base.model, shared))
+    worlds = []
+    for seed, one in enumerate((base, twin)):
+        mixed = MixedModel(one.model)
+        mixed.add("one", loud_adapter(one, seed))
+        worlds.append((mixed, Engine(one, mixed, limits=Limits(prefix_bytes=0)), list[Any]()))
+
+    def write(engine: Engine, found: list[Any]) -> None:
+        for _ in range(4):
+            found += engine.submit(ask(PROMPTS[1], "one", 20, logprobs=0)).result()
+
+    threads = [threading.Thread(target=write, args=world[1:]) for world in worlds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    prompt = encode_prompt(base, PROMPTS[1])
+    for mixed, _, found in worlds:
+        assert len(found) == 4
+        for answer in found:
+            ids = torch.tensor([[*prompt, *answer.token_ids]])
+            with torch.inference_mode(), mixed.using(torch.ones(1, 1), ["one"]):
+                told = mixed.base(ids).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
+            wanted = told.gather(1, ids[0, len(prompt) :, None])[:, 0]
+            chosen = torch.tensor([token.chosen for token in answer.logprobs])
+            torch.testing.assert_close(chosen, wanted, rtol=0, atol=0.2)
 
 
 def test_wide_weights_and_those_in_full_precision_are_not_copied() -> None:

@@ -187,6 +187,75 @@ def test_rows_to_spare_that_do_not_suffice_are_left_alone(monkeypatch: pytest.Mo
     assert not group.folded
 
 
+def test_two_engines_in_turn_fold_anew_and_at_once() -> None:
+    layers = Layers(2048, False)
+    twin = copy.deepcopy(layers, {id(part): part for part in layers.parameters()})
+    pairs = [(Group(one.list), skills(one, ["q_proj"]), one) for one in (layers, twin)]
+    with torch.inference_mode():
+        for step, x in enumerate(steps(2048)):
+            for group, mixed, modules in pairs:
+                with mixed.using(torch.ones(ROWS, 1)):
+                    close(group(x), [layer(x) for layer in modules.list])
+                assert group.folded or step < 2
+
+
+def test_what_comes_and_goes_elsewhere_unfolds_nothing(width: int) -> None:
+    layers = Layers(width, False)
+    group = Group(layers.list, copies=width == 64)
+    mixed = skills(layers, ["q_proj"], ["v_proj"])
+    scope = mixed.using(torch.ones(ROWS, 1), ["s0"])
+    with torch.inference_mode():
+        for x in steps(width):
+            with scope:
+                group(x)
+        for place, x in enumerate(steps(width)):
+            put(mixed, layers, f"other{place}", ["q_proj"], place)
+            with scope:
+                close(group(x), [layer(x) for layer in layers.list])
+            assert group.folded
+
+
+def test_folded_skills_go_with_the_skill_or_when_told(width: int) -> None:
+    layers = Layers(width, False)
+    group = Group(layers.list, copies=width == 64)
+    mixed = skills(layers, ["q_proj"])
+    for end in (lambda: mixed.remove("s0"), group.forget):
+        with torch.inference_mode():
+            for x in steps(width):
+                with mixed.using(torch.ones(ROWS, 1)):
+                    group(x)
+            assert group.folded
+            assert held(layers) == (width == 2048)
+            end()
+            close(group(x), [nn.functional.linear(x, part.weight) for part in layers.list])
+            assert not group.folded
+            assert not held(layers)
+        if not mixed.names:
+            put(mixed, layers, "s0", ["q_proj"], 0)
+
+
+def held(layers: Layers) -> bool:
+    """Whether the storage of the weights has more in it than they are."""
+    weights = [layer.weight for layer in layers.list]
+    whole = torch.empty(0, dtype=torch.bfloat16).set_(weights[0].untyped_storage())
+    return bool(whole[sum(weight.numel() for weight in weights) :].any())
+
+
+def test_a_model_that_is_gone_does_not_keep_the_next_one_from_being_folded(width: int) -> None:
+    layers = Layers(width, False)
+    group = Group(layers.list, copies=width == 64)
+    gone = skills(layers, ["q_proj"], seed=4)
+    del gone
+    gc.collect()
+    assert not any(layer._forward_hooks for layer in layers.list)
+    mixed = skills(layers, ["q_proj"])
+    with torch.inference_mode():
+        for x in steps(width):
+            with mixed.using(torch.ones(ROWS, 1)):
+                close(group(x), [layer(x) for layer in layers.list])
+    assert group.folded
+
+
 def test_folded_skills_do_not_keep_their_model_alive(width: int) -> None:
     layers = Layers(width, False)
     group = Group(layers.list, copies=width == 64)

@@ -16,9 +16,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from engine_oracle import MIXES, PROMPTS, TOKENS, World, ask, expected
+from engine_oracle import MIXES, PROMPTS, TOKENS, World, ask, expected, loud_adapter
 from loramix.engine import Engine, recorded
 from loramix.engine.recorded import Recorder
+from loramix.mixed import MixedModel
+from tiny_base import make_base
 
 
 class Tape(TorchDispatchMode):
@@ -144,6 +146,20 @@ def test_a_recording_that_is_no_good_is_given_up(
     assert answers(engine, asked) == [world.expected(*pair) for pair in asked]
     assert recorder(engine).replayed == 0
     assert caplog.text.count("steps are run one launch after the other") == 1
+
+
+def test_a_skill_in_training_is_never_recorded() -> None:
+    base = make_base()
+    mixed = MixedModel(base.model)
+    mixed.add("one", loud_adapter(base, 1), trainable=True)
+    engine = Engine(base, mixed)
+    for _ in range(3):
+        wanted = expected(base, PROMPTS[0], TOKENS, mixed, "one")
+        assert answers(engine, [(PROMPTS[0], "one")]) == [wanted]
+        with torch.no_grad():
+            for part in mixed.parameters_of("one"):
+                part.mul_(-1.5)
+    assert recorder(engine).replayed == 0
 
 
 def test_few_recordings_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -343,6 +343,26 @@ def test_layers_mixed_together_are_the_layers_mixed_one_by_one(
         torch.testing.assert_close(got, right, rtol=0.05, atol=0.05)
 
 
+def test_a_scope_in_force_does_not_keep_a_skill_as_it_was(tiny_llama: PreTrainedModel) -> None:
+    ids = token_ids(2, 5)
+    mixed = two_skills(tiny_llama)
+    names, weights = ["a", "b"], torch.ones(2, 2)
+    for seed, rank in ((5, 4), (6, 7)):
+        scope = mixed.using(weights, names)
+        with scope, torch.no_grad():
+            mixed.base(ids)
+            made = LoraSettings(r=rank, alpha=8)
+            mixed.add("a", random_adapter(tiny_llama, made, seed=seed))
+            mixed.base(ids)  # with what it began with
+        with mixed.using(weights, names):
+            found = logits(tiny_llama, ids)
+        fresh = MixedModel(copy.deepcopy(tiny_llama))
+        for name in names:
+            fresh.add(name, mixed.adapter(name))
+        with fresh.using(weights, names):
+            torch.testing.assert_close(found, logits(fresh.base, ids))
+
+
 def test_a_removed_skill_leaves_no_trace(tiny_llama: PreTrainedModel) -> None:
     ids = token_ids(1, 5)
     before = logits(tiny_llama, ids)

@@ -97,6 +97,25 @@ def test_a_server_starts_beside_a_damaged_skill_and_sees_it_mended(
     Library.open(library).verify()
 
 
+def test_a_folder_that_may_not_be_read_is_damage_and_the_watch_goes_on(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, is_file = library / "skills" / "code", Path.is_file
+
+    def refused(path: Path) -> bool:
+        if path.parent == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    with client(library=library) as http:
+        assert code(http.post(CHAT, json=chat(SUM, "code"))) == (503, "skill_unavailable")
+        assert works(http)
+        time.sleep(1.5)  # the watch looks at it again meanwhile
+        monkeypatch.undo()
+        assert soon(lambda: works(http, "code"))
+
+
 def test_a_server_starts_beside_a_damaged_gate_and_sees_it_mended(library: Path) -> None:
     gate = next((library / "gate").glob("*.safetensors"))
     whole = gate.read_bytes()

@@ -268,7 +268,7 @@ class Library:
         if not self.damaged and self.gate_damage is None:
             return False
         try:
-            fresh = self._read()
+            fresh = self._read(timeout=0.1)
         except LibraryError:
             return False
         gate = self.gate_damage is not None and fresh.gate_damage is None

@@ -21,8 +21,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from loramix.adapter import Adapter, LoraModule, check_fit
-from loramix.scope import MixScope, Paths, Shelf, rows_differ
-from loramix.stack import SkillTensors
+from loramix.scope import MixScope, Shelf, rows_differ
+from loramix.stack import Paths, SkillTensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,8 +47,11 @@ class MixedModel(nn.Module):
         # Hooks live as long as the base; weak references let this model go before it.
         shelf = weakref.ref(self.skills)
         before, after = functools.partial(_enter, shelf), functools.partial(_leave, shelf)
-        base_model.register_forward_pre_hook(before, with_kwargs=True)
-        base_model.register_forward_hook(after, always_call=True)
+        around = [
+            base_model.register_forward_pre_hook(before, with_kwargs=True),
+            base_model.register_forward_hook(after, always_call=True),
+        ]
+        weakref.finalize(self, _unhook, around, self._hooks)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -176,6 +179,12 @@ class MixedModel(nn.Module):
         for path in wanted - self._hooks.keys():
             hook = functools.partial(_mix_layer, shelf, path)
             self._hooks[path] = self._layers[path].register_forward_hook(hook)
+
+
+def _unhook(around: Sequence[RemovableHandle], layers: Mapping[str, RemovableHandle]) -> None:
+    """What a model that is gone leaves on its base goes, too."""
+    for handle in (*around, *layers.values()):
+        handle.remove()
 
 
 def _mix_layer(

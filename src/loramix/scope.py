@@ -11,6 +11,9 @@ from torch import nn
 from loramix.errors import RecipeError, UsageError
 from loramix.mix import check_skills
 from loramix.stack import (
+    Columns,
+    Kept,
+    Paths,
     SkillTensors,
     Stack,
     Together,
@@ -21,14 +24,9 @@ from loramix.stack import (
     stack_skills,
 )
 
-Paths = tuple[str | None, ...]
-"""Layers that read the same; None is one without skills."""
-
-Columns = tuple[int, ...]
-"""To which active skill each rank of a stack belongs."""
-
 _KEPT = 4
 """How many sets of active skills keep their stacks after their scope is gone."""
+
 
 _FEW = 1024
 """Rows times total rank up to which float32 products beat half-precision ones on a CPU.
@@ -36,22 +34,6 @@ _FEW = 1024
 A bfloat16 product there costs 40 µs before it begins. Measured for widths of 320 to 2048: with
 8 rows and total rank 128 float32 takes half the time, with 32 rows up to thrice.
 """
-
-
-class Kept:
-    """What frozen skills look like together, the same for all batches that mix them.
-
-    Attributes:
-        pairs: (layer, dtype) → stacked A and B.
-        together: (layers, dtype) → the stack but for its scale, and what its ranks belong to; None
-            where no skill covers them.
-        columns: layer → what its ranks belong to.
-    """
-
-    def __init__(self) -> None:
-        self.pairs: dict[tuple[str, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
-        self.together: dict[tuple[Paths, torch.dtype], tuple[Together, Columns] | None] = {}
-        self.columns: dict[str, Columns] = {}
 
 
 class Shelf(nn.Module):
@@ -131,8 +113,9 @@ class MixScope:
         rows: B.
         active: the skills that some row uses; only they are gathered.
         tokens: B·T of the forward that runs, where that is known.
-        skills: what is mixed, made anew whenever that changes: where it is equal to that of another
-            scope, both have the same A and B.
+        skills: what is mixed, made anew whenever this scope looks at its skills again: where it is
+            equal to that of another scope, both have the same A and B.
+        learns: whether gradients may flow into something here, so that it can change.
     """
 
     def __init__(self, shelf: Shelf, weights: torch.Tensor, names: Sequence[str]) -> None:
@@ -151,7 +134,8 @@ class MixScope:
         self._edition = -1  # of the shelf, when this scope last looked
         self._skills: list[SkillTensors] = []
         self._rates: torch.Tensor | None = None
-        self._learns = self._few = False
+        self.learns = self._few = False
+        self._kept = Kept()
         self._stacks: dict[tuple[str, torch.dtype], Stack | None] = {}
         self._together: dict[tuple[Paths, torch.dtype], Together | None] = {}
         self._scales: dict[tuple[Columns, torch.device], torch.Tensor] = {}
@@ -186,15 +170,20 @@ class MixScope:
         self._shelf.scope = self._outer.pop()
 
     def _look_up(self) -> None:
-        self._skills = [self._shelf.skill(name) for name in self.active]
+        # Another thread may put a skill in meanwhile. What is gathered of the skills that were
+        # found goes where the shelf looks no more once one of them is another.
+        self._edition = -1
+        while self._edition != self._shelf.edition:
+            self._edition = self._shelf.edition
+            self._kept = self._shelf.kept(self.active)
+            self._skills = [self._shelf.skill(name) for name in self.active]
         self._stacks, self._together, self._scales = {}, {}, {}
-        self._learns = self._weights.requires_grad or any(s.trainable for s in self._skills)
+        self.learns = self._weights.requires_grad or any(s.trainable for s in self._skills)
         rates = torch.tensor([skill.dropout for skill in self._skills])
         used = (self._weights.detach() != 0).to("cpu")
         self._rates = (used * rates).amax(dim=1) if rates.any() else None
         self._few = self.rows * sum(skill.rank for skill in self._skills) <= _FEW
-        self._edition = self._shelf.edition
-        self.skills = (id(self._shelf), self._edition, self.active)
+        self.skills = (self._kept.token, self.active)
 
     def apply(self, path: str, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor | None:
         """Adds the mix to what the base's layer made of `x`; None where no skill covers it.
@@ -253,7 +242,7 @@ class MixScope:
     def _is_plain_step(self, x: torch.Tensor) -> bool:
         """One token of each row, and neither gradients nor dropout."""
         one_token = x.dim() == 2 and x.shape[0] == self.rows
-        learns = self._learns or torch.is_grad_enabled()
+        learns = self.learns or torch.is_grad_enabled()
         return one_token and not learns and self._rates is None
 
     def _stack_together(
@@ -268,12 +257,12 @@ class MixScope:
         self, paths: Paths, dtype: torch.dtype, device: torch.device
     ) -> Together | None:
         """One A for all layers, which the stack of each layer then has its part of."""
-        kept = self._shelf.kept(self.active)
+        kept = self._kept
         if (paths, dtype) not in kept.together:
             covered = [(place, path) for place, path in enumerate(paths) if path is not None]
             stacks = [(place, path, self._stack(path, dtype, device)) for place, path in covered]
             found = [(place, path, stack) for place, path, stack in stacks if stack is not None]
-            kept.together[paths, dtype] = self._join(kept, found, dtype) if found else None
+            kept.together[paths, dtype] = self._join(found, dtype) if found else None
         made = kept.together[paths, dtype]
         if made is None:
             return None
@@ -281,17 +270,17 @@ class MixScope:
         return stack._replace(scale=self._scale(columns, device))
 
     def _join(
-        self, kept: Kept, found: Sequence[tuple[int, str, Stack]], dtype: torch.dtype
+        self, found: Sequence[tuple[int, str, Stack]], dtype: torch.dtype
     ) -> tuple[Together, Columns]:
         a = _below_each_other([stack.a for *_, stack in found])
         parts, start = [], 0
         for place, path, stack in found:
             ranks = slice(start, start + stack.a.shape[0])
             start = ranks.stop
-            kept.pairs[path, dtype] = a[ranks], stack.b
+            self._kept.pairs[path, dtype] = a[ranks], stack.b
             self._stacks[path, dtype] = stack._replace(a=a[ranks])
             parts.append((place, ranks, stack.b.t()))
-        columns = tuple(k for _, path, _ in found for k in self._columns(path, kept))
+        columns = tuple(k for _, path, _ in found for k in self._columns(path))
         return Together(a.t(), None, tuple(parts)), columns
 
     def _product_dtype(self, x: torch.Tensor, output: torch.Tensor) -> torch.dtype:
@@ -304,7 +293,7 @@ class MixScope:
 
     def _stack(self, path: str, dtype: torch.dtype, device: torch.device) -> Stack | None:
         """The layer's stack: kept for the scope, but made anew where gradients flow into it."""
-        if self._learns and torch.is_grad_enabled():
+        if self.learns and torch.is_grad_enabled():
             return self._make(path, dtype, device)
         key = (path, dtype)
         if key in self._stacks:
@@ -322,8 +311,8 @@ class MixScope:
         return tuple(t._version for module in trained for t in (module.A, module.B))
 
     def _make(self, path: str, dtype: torch.dtype, device: torch.device) -> Stack | None:
-        kept = self._shelf.kept(self.active)
-        columns = self._columns(path, kept)
+        kept = self._kept
+        columns = self._columns(path)
         if not columns:
             return None
         versions = self._versions(path)
@@ -337,8 +326,9 @@ class MixScope:
                 kept.pairs[path, dtype] = pair
         return Stack(*pair, self._scale(columns, device), versions)
 
-    def _columns(self, path: str, kept: Kept) -> Columns:
+    def _columns(self, path: str) -> Columns:
         """To which active skill each rank of a layer's stack belongs."""
+        kept = self._kept
         if path not in kept.columns:
             here = [(k, s.module(path)) for k, s in enumerate(self._skills) if path in s.index]
             kept.columns[path] = tuple(k for k, module in here for _ in range(module.rank))

@@ -206,7 +206,11 @@ def _read_gate(folder: Path, hashes: dict[str, str]) -> tuple[bytes, bytes]:
 def _read_skill(folder: Path, hashes: dict[str, str]) -> Skill:
     """The card is read, the other files are only looked for."""
     for file in hashes:
-        if not (folder / file).is_file():
+        try:
+            there = (folder / file).is_file()
+        except OSError as err:
+            raise skill_damaged(folder / file, err.strerror or str(err)) from err
+        if not there:
             raise skill_damaged(folder / file, "it is missing")
     try:
         card = read_card(folder)

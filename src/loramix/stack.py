@@ -18,6 +18,12 @@ from torch import nn
 
 from loramix.adapter import Adapter, LoraModule
 
+Paths = tuple[str | None, ...]
+"""Layers that read the same; None is one without skills."""
+
+Columns = tuple[int, ...]
+"""To which active skill each rank of a stack belongs."""
+
 
 class SkillTensors(nn.Module):
     """One adapter's tensors, beside the layers that they belong to.
@@ -98,6 +104,24 @@ class Together(NamedTuple):
     a: torch.Tensor
     scale: torch.Tensor | None
     parts: tuple[tuple[int, slice, torch.Tensor], ...]
+
+
+class Kept:
+    """What frozen skills look like together, the same for all batches that mix them.
+
+    Attributes:
+        pairs: (layer, dtype) → stacked A and B.
+        together: (layers, dtype) → the stack but for its scale, and what its ranks belong to; None
+            where no skill covers them.
+        columns: layer → what its ranks belong to.
+        token: tells it from all others, and holds no memory.
+    """
+
+    def __init__(self) -> None:
+        self.pairs: dict[tuple[str, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
+        self.together: dict[tuple[Paths, torch.dtype], tuple[Together, Columns] | None] = {}
+        self.columns: dict[str, Columns] = {}
+        self.token = object()
 
 
 def stack_skills(

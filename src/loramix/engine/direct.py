@@ -163,6 +163,14 @@ class Direct:
         (logits,) = self._logits(self._norm(x))
         return logits if kept is None else logits[kept]
 
+    def forget(self) -> None:
+        """Drop what was made of the skills."""
+        for block in self._blocks:
+            for part in block:
+                if isinstance(part, Group):
+                    part.forget()
+        self._logits.forget()
+
     def _places(self) -> list[tuple[int, int]]:
         """Where the weights are, and how often they were written to where torch counts that."""
         return [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in self._weights]

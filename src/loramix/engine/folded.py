@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from loramix.engine.product import frozen_product
-from loramix.scope import Paths, Shelf
-from loramix.stack import Together, add_ranks
+from loramix.scope import Shelf
+from loramix.stack import Paths, Together, add_ranks
 
 _SETTLED = 8
 """Steps with the same skills before weights are copied for them, which takes as long as two."""
@@ -86,7 +86,17 @@ class Folding:
         assert self._folded is not None
         return self._folded(x, self._scale)
 
-    def see(self, hooks: int, shelf: Shelf, paths: Paths, x: Tensor) -> None:
+    def forget(self) -> None:
+        """Drop what was made of the skills."""
+        if self._folded is None:
+            return
+        if self._spare is not None and self._owns():
+            self._spare.owner = None
+            self._folded.wipe()
+        self._folded = self._shelf = self._scale = None
+        self._skills = ()
+
+    def see(self, hooks: int, shelf: Shelf, paths: Paths, x: Tensor) -> bool:
         """Take note of a step, and fold its skills in where they have stayed.
 
         Args:
@@ -94,6 +104,9 @@ class Folding:
             shelf: whose skills are mixed, with a scope in force.
             paths: of the layers.
             x: [N, D_in]
+
+        Returns:
+            Whether they are folded in.
         """
         self._shelf = None
         scope = shelf.scope
@@ -105,13 +118,14 @@ class Folding:
         settled = _SETTLED if self._spare is None else 1  # there only A is written
         stack = scope.together(paths, x) if self._steps > settled else None
         if stack is None:
-            return
+            return False
         # no other A can have that address while the folded one is held
         folded = self._folded is not None and self._folded.stack.a.data_ptr() == stack.a.data_ptr()
         if not folded or not self._owns():
             self._folded = self._fold(stack)
         if self._folded is not None:
             self._shelf, self._hooks, self._scale = weakref.ref(shelf), hooks, stack.scale
+        return self._folded is not None
 
     def _owns(self) -> bool:
         owner = None if self._spare is None else self._spare.owner
@@ -147,7 +161,12 @@ class Below:
         self._cuts = (*sizes, stack.a.shape[1])
         used = weight.as_strided((sum(self._cuts), weight.shape[1]), weight.stride())
         used[weight.shape[0] :].copy_(stack.a.t())
+        self._free = used[weight.shape[0] :]
         self._product = frozen_product(used, _longer(bias, stack), copies=False)
+
+    def wipe(self) -> None:
+        """Zero the rows: whoever saves the weights' storage must not save a skill."""
+        self._free.zero_()
 
     def __call__(self, x: Tensor, scale: Tensor | None) -> Sequence[Tensor]:
         """As that of `Packed`."""
@@ -178,6 +197,9 @@ class Packed:
         self._cuts = *map(sum, (self._before, self._mixed, self._after)), stack.a.shape[1]
         self._frozen = frozen_product(torch.cat((weight, stack.a.t())), _longer(bias, stack))
         self._mix = frozen_product(_in_one(stack, sizes), None)
+
+    def wipe(self) -> None:
+        """Nothing: all of it is its own."""
 
     @staticmethod
     def fits(stack: Together, sizes: Sequence[int]) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from loramix.base import Base
 from loramix.engine.cache import KeyValueStore
@@ -40,8 +40,11 @@ class Feed(NamedTuple):
     decodes: bool
 
 
-_TURNS: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
-"""Of each base: its layers are mixed for one engine at a time, since their hooks are shared."""
+_TURNS: MutableMapping[Tensor, threading.RLock] = WeakIdKeyDictionary()
+"""Of each base, by its first parameter: one engine at a time runs it.
+
+They share its hooks, or, where models of their own share its weights, the rows below those.
+"""
 
 _MAKING = threading.Lock()
 
@@ -59,7 +62,7 @@ class Runner:
         self.base, self.mixed, self.store = base, mixed, store
         model: Any = base.model
         with _MAKING:
-            self._turn = _TURNS.setdefault(model, threading.RLock())
+            self._turn = _TURNS.setdefault(next(model.parameters()), threading.RLock())
         self._head: nn.Module | None = model.get_output_embeddings()
         self._head_path = next(
             (path for path, module in base.model.named_modules() if module is self._head), ""
@@ -145,7 +148,11 @@ class Runner:
         return logits
 
     def forget(self) -> None:
-        """Drop what was gathered for the latest rows."""
+        """Drop what was gathered for the latest rows, and what was made of their skills."""
+        if self._short is not None:
+            self._short.forget()
+        if self._recorder is not None:
+            self._recorder.forget()
         self._scope, self._scope_of = contextlib.nullcontext(), None
 
     def _mixing(self, feeds: Sequence[Feed]) -> AbstractContextManager[Any]:

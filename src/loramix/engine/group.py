@@ -20,7 +20,8 @@ from loramix.base.int8 import int8_linear
 from loramix.engine.folded import Folding, Spare
 from loramix.engine.product import Product, frozen_product, is_packed, stands_first
 from loramix.mixed import mix_together, shelves_at
-from loramix.scope import Paths, Shelf
+from loramix.scope import Shelf
+from loramix.stack import Paths
 
 _SPARE = 256
 """Rows kept free below wide weights; eight skills of rank 16 at two layers take as many."""
@@ -74,6 +75,11 @@ class Group:
             if below is not None or (self._copies and is_packed(weights[0])):
                 self._folding = Folding(weights[0], bias, self._sizes, below)
 
+    def forget(self) -> None:
+        """Drop what was made of the skills."""
+        if self._folding is not None:
+            self._folding.forget()
+
     @property
     def folded(self) -> bool:
         """Whether the skills of the latest step are folded into the layers."""
@@ -94,8 +100,12 @@ class Group:
             shelves = shelves_at(self._layers)
             if self._folding is not None and len(shelves) == 1:
                 ((shelf, paths),) = shelves.items()
-                if hooks == sum(path is not None for path in paths):  # no other model's are there
-                    self._folding.see(hooks, shelf, paths, x)
+                # no other model's are there
+                only = hooks == sum(path is not None for path in paths)
+                if only and self._folding.see(hooks, shelf, paths, x):
+                    return self._folding(x)
+        elif self._folding is not None:
+            self._folding.forget()
         out = self._product(x)
         parts = out.split_with_sizes(self._sizes, -1) if len(self._sizes) > 1 else (out,)
         return mix_together(shelves, x, parts) if shelves else parts
@@ -128,7 +138,7 @@ def _joined(parameters: Sequence[Tensor], spare: int = 0) -> Tensor:
         after += parameter.nbytes
     if joined:  # for another engine over the same weights
         return first.as_strided((rows, *first.shape[1:]), first.stride())
-    whole = first.new_empty(rows + spare, *first.shape[1:])
+    whole = first.new_zeros(rows + spare, *first.shape[1:])  # what is free may be saved, too
     torch.cat([parameter.data for parameter in parameters], out=whole[:rows])
     if spare:
         _SPARES[parameters[0]] = Spare(whole.data_ptr(), rows + spare)

@@ -89,6 +89,8 @@ class Recorder:
             self._made = made
             self._kept.clear()
         mix = scope if isinstance(scope, MixScope) else None
+        if mix is not None and mix.learns:  # it reads tensors that a training may change
+            return None
         end = min(-(-max(lengths) // _ENDS) * _ENDS, self._store.capacity)
         key = len(tokens), end, mix and (mix.skills, mix.scaled)
         if key not in self._kept and not self._settled(key):
@@ -103,6 +105,10 @@ class Recorder:
             return None
         self.replayed += 1
         return logits
+
+    def forget(self) -> None:
+        """Drop all recordings."""
+        self._kept.clear()
 
     def _settled(self, key: tuple[object, ...]) -> bool:
         self._steps = self._steps + 1 if key == self._latest else 1

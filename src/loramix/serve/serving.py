@@ -133,13 +133,13 @@ class Serving:
                 self.engine.start()
                 self.revived += 1
             stamp = self._stamp()
-            mended = await asyncio.to_thread(self.library.is_mended)
-            if (stamp != known or mended) and not self.draining:
-                known = stamp
-                try:
+            try:
+                mended = await asyncio.to_thread(self.library.is_mended)
+                if (stamp != known or mended) and not self.draining:
+                    known = stamp
                     await asyncio.to_thread(self.refresh)
-                except Exception as error:  # damaged; what is in memory goes on, and so does this
-                    log("the library cannot be read", {"error": str(error)}, level=logging.ERROR)
+            except Exception as error:  # damaged; what is in memory goes on, and so does this
+                log("the library cannot be read", {"error": str(error)}, level=logging.ERROR)
 
     def _stamp(self) -> tuple[int, int] | None:
         """Of the one file that each change of the library renames into place."""
