@@ -100,13 +100,14 @@ def pick_weights(asked: torch.dtype | None, device: torch.device, stored: Stored
 def bf16_speed() -> float:
     """How many times as fast as in float32 a product of 8 rows is here; measured once.
 
-    It takes a few milliseconds. The answer is far from the border: with instructions for
-    bfloat16 it takes a third of float32's time, without them several times as long.
+    It takes some 20 milliseconds. The answer is far from the border: with instructions for
+    bfloat16 it takes less than half of float32's time, without them several times as long.
     """
     pairs = []
     for dtype in (torch.float32, torch.bfloat16):
-        weight = torch.full((1024, 1024), 0.5, dtype=dtype)
-        pairs.append((torch.ones(8, 1024, dtype=dtype), weight, list[float]()))
+        # smaller ones are mostly the call, which costs more in bfloat16
+        weight = torch.full((2048, 2048), 0.5, dtype=dtype)
+        pairs.append((torch.ones(8, 2048, dtype=dtype), weight, list[float]()))
     with torch.inference_mode():
         for _ in range(6):
             for x, weight, seconds in pairs:
