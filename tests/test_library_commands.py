@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,14 @@ import pytest
 from loramix.adapter import LoraSettings, init_adapter, write_adapter
 from loramix.base import Base, load_base
 from loramix.commands.library import add, list_skills, remove, show
-from loramix.errors import AdapterMismatchError, DataError, LibraryError, UnknownSkillError
+from loramix.commands.session import Session
+from loramix.errors import (
+    AdapterMismatchError,
+    DamageWarning,
+    DataError,
+    LibraryError,
+    UnknownSkillError,
+)
 from loramix.gate import read_gate, route
 from loramix.gate.store import make_policy
 from loramix.library import Library
@@ -194,6 +202,27 @@ def test_a_damaged_skill_is_named_with_the_command_that_takes_it_out(
     Library.open(library).verify()
     assert not (library / "skills" / "math").exists()
     assert not (library / "skills" / "math").is_symlink()
+
+
+@pytest.mark.parametrize("damage", [lose_folder, lose_to_a_link, lose_memory, spoil_card])
+def test_what_is_whole_is_used_beside_a_damaged_skill(
+    library: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(library / "skills" / "math")
+    way_out = f"loramix remove math --library {library}"
+    with pytest.warns(DamageWarning, match=way_out):
+        listed = list_skills(library=library)
+    assert (list(listed["skills"]), listed["damaged"]) == (["code"], ["math"])
+    with pytest.warns(DamageWarning, match=way_out):
+        session = Session(library, mix="code=0.5")
+    assert session.fixed is not None
+    assert dict(session.fixed.weights) == {"code": 0.5}
+    with pytest.raises(LibraryError, match=way_out), pytest.warns(DamageWarning):
+        Session(library, mix="code=0.5,math=0.5")
+    remove("math", library=library)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list_skills(library=library)["damaged"] == []
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -103,6 +103,10 @@ class AdapterMismatchError(AdapterError):
     """An adapter whose keys, shapes, values or base do not fit."""
 
 
+class DamageWarning(UserWarning):
+    """Something of a library is damaged and left out; the rest is used."""
+
+
 class LibraryError(UsageError):
     """A folder that is not a library, or one of a newer schema."""
 

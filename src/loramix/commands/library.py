@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loramix.commands.opening import open_to_use
 from loramix.commands.plugging import foreign_card, plug, unplug
 from loramix.errors import DataError
 from loramix.library import Library, Skill, validate_name
@@ -116,9 +117,10 @@ def list_skills(*, library: Path | None = None) -> dict[str, Any]:
 
     Returns:
         {"skills": {name: summary}, "mixes": {name: {"weights", "description"}}, "generation",
-        "base", "library"}
+        "base", "library", "damaged": names of those that are left out}
     """
-    return _report(_open(library))
+    opened = open_to_use(library)
+    return {**_report(opened), "damaged": list(opened.damaged)}
 
 
 def show(name: str, *, library: Path | None = None) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def show(name: str, *, library: Path | None = None) -> dict[str, Any]:
     Raises:
         UnknownSkillError: no such skill or mix.
     """
-    opened = _open(library)
+    opened = open_to_use(library)
     if name in opened.mixes:
         return {"mixes": {name: _mixes(opened)[name]}, "library": str(opened.path)}
     skill = opened.skill(name)

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from loramix.commands.opening import open_to_use
 from loramix.errors import UsageError
-from loramix.library import Library
 from loramix.mix import Mix, check_skills
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Session:
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
-        self.library = Library.shipped() if library is None else Library.open(library)
+        self.library = open_to_use(library)
         self._router, self._policy = router or GATE, policy
         self._device, self._dtype = device, dtype
         self.fixed = self.parse(mix)
@@ -100,6 +100,7 @@ class Session:
             return None
         mixes = self.library.mixes
         mix = Mix.parse(recipe, mixes)
+        self.library.check_whole(mix.weights)
         check_skills(mix, self.library.skills, mixes)
         return mix
 
