@@ -185,6 +185,13 @@ def test_rows_to_spare_that_do_not_suffice_are_left_alone(monkeypatch: pytest.Mo
             with mixed.using(torch.ones(ROWS, 1)):
                 close(group(x), [layer(x) for layer in layers.list])
     assert not group.folded
+    put(mixed, layers, "small", ["q_proj"], 1)
+    with torch.inference_mode():
+        for names, there in ((["small"], True), (["wide"], False)):  # nothing of it stays below
+            for x in steps(2048):
+                with mixed.using(torch.ones(ROWS, 1), names):
+                    close(group(x), [layer(x) for layer in layers.list])
+            assert held(layers) == group.folded == there
 
 
 def test_two_engines_in_turn_fold_anew_and_at_once() -> None:

@@ -27,7 +27,6 @@ from loramix.stack import (
 _KEPT = 4
 """How many sets of active skills keep their stacks after their scope is gone."""
 
-
 _FEW = 1024
 """Rows times total rank up to which float32 products beat half-precision ones on a CPU.
 

@@ -112,7 +112,8 @@ class Folding:
         scope = shelf.scope
         assert scope is not None
         if scope.skills != self._skills:
-            self._steps, self._folded = 0, None
+            self.forget()  # what is below the weights, too: the new skills may not fit there
+            self._steps = 0
         self._skills = scope.skills
         self._steps += 1
         settled = _SETTLED if self._spare is None else 1  # there only A is written

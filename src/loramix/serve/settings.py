@@ -47,7 +47,7 @@ class ServeSettings:
         max_rows: completions that are written at once.
         max_resident: skills in memory.
         chunk_interval: seconds between two chunks of a stream, at least; what is written meanwhile
-            comes in one. A chunk costs about a third of what a token of a small base does.
+            comes in one, which is one write to a socket.
         deadline: seconds that a request may take, waiting included.
         grace: seconds in which a server that is stopped finishes its answers.
         log_prompts: write prompts and answers into the log, and into traces.
