@@ -19,9 +19,9 @@ from conftest import ROOT
 from loramix.base import load_base
 from loramix.data import Example
 from loramix.errors import Interrupted, UsageError
-from loramix.train import BlendJob, SkillJob, TrainProgress, train_skills, with_mixes, workers
+from loramix.train import BlendJob, SkillJob, TrainProgress, shares, train_skills, with_mixes
 from loramix.train.memory import peak_rss_mb
-from loramix.train.workers import share_out
+from loramix.train.shares import Share, share_out
 from test_train import LORA, difference, examples, jobs, settings
 from tiny_base import make_base, save_base
 
@@ -105,26 +105,69 @@ def test_as_many_processes_as_the_machine_has_room_for_share_a_long_run_and_the_
     config = settings(epochs=3000, max_steps=None, workers="auto")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
 
-    def shares(free: int, **more: Any) -> list[list[str]]:
-        monkeypatch.setattr(workers, "free_bytes", lambda device: free)
-        some = share_out(base, more.pop("jobs", jobs()), more.pop("config", config), False, **more)
-        return [[job.name for job in share] for share in some]
+    def shared(free: int, **more: Any) -> list[list[str]]:
+        monkeypatch.setattr(shares, "free_bytes", lambda device: free)
+        whole = Share(more.pop("jobs", jobs()), more.pop("blends", ()))
+        some = share_out(base, whole, more.pop("config", config), **more)
+        assert [blend for share in some for blend in share.blends] == list(whole.blends)
+        return [share.names for share in some]
 
-    assert shares(4 << 30) == [["short"], ["long"]]
-    assert shares((2 << 30) - 1) == shares(3 << 30) == [["short", "long"]]
-    assert shares(4 << 30, before=[["short", "long"]]) == [["short", "long"]]
-    assert shares(0, before=[["long"], ["short"]]) == [["long"], ["short"]]
-    assert shares(4 << 30, before=[["long"], ["other"]]) == [["short"], ["long"]]
-    assert shares(4 << 30, config=settings(workers="auto")) == [["short", "long"]]  # a short run
+    assert shared(4 << 30) == [["short"], ["long"]]
+    assert shared((2 << 30) - 1) == shared(3 << 30) == [["short", "long"]]
+    assert shared(4 << 30, before=[["short", "long"]]) == [["short", "long"]]
+    assert shared(0, before=[["long"], ["short"]]) == [["long"], ["short"]]
+    assert shared(4 << 30, before=[["long"], ["other"]]) == [["short"], ["long"]]
+    assert shared(4 << 30, config=settings(workers="auto")) == [["short", "long"]]  # a short run
     unsent = [SkillJob("a", Unpicklable(examples(4)), (), LORA), *jobs()]
-    assert shares(4 << 30, jobs=unsent) == [["a", "short", "long"]]
+    assert shared(4 << 30, jobs=unsent) == [["a", "short", "long"]]
+    # blends tie their skills together, and what is long counts in tokens
+    three = [SkillJob(name, examples(n), (), LORA) for name, n in (("a", 8), ("b", 8), ("c", 20))]
+    ends = BlendJob("ends", with_mixes(examples(4), {"a": 0.5, "c": 0.5}))
+    assert shared(4 << 30, jobs=three) == [["c"], ["a", "b"]]
+    assert shared(4 << 30, jobs=three, blends=[ends]) == [["a", "c"], ["b"]]
+    loose = [["a", "b"], ["c"]]  # of a run without that blend
+    assert shared(4 << 30, jobs=three, blends=[ends], before=loose) == [["a", "c"], ["b"]]
     monkeypatch.setattr(sys, "executable", "")
-    assert shares(4 << 30) == [["short", "long"]]
+    assert shared(4 << 30) == [["short", "long"]]
 
 
 class Unpicklable(list[Example]):
     def __reduce__(self) -> Any:
         raise TypeError("not for others")
+
+
+@pytest.mark.slow
+def test_skills_that_blend_are_trained_in_one_process_beside_others_and_come_out_the_same(
+    tmp_path: Path,
+) -> None:
+    save_base(tmp_path / "base")
+    base = load_base(str(tmp_path / "base"), device="cpu")
+    names = ("a", "b", "c", "d")
+    many = [SkillJob(name, examples(12 + i), (), LORA) for i, name in enumerate(names)]
+    still = train_skills(
+        base, [SkillJob("still", examples(8), (), LORA)], settings(), tmp_path / "still"
+    )
+    frozen = {"still": still["still"].adapter}
+    blends = [
+        BlendJob("both", with_mixes(examples(8), {"a": 0.5, "b": 0.5})),
+        BlendJob("leant_on", with_mixes(examples(8), {"d": 0.5, "still": 0.5})),
+    ]
+    found = [
+        train_skills(
+            base,
+            many,
+            settings(max_steps=20, patience=0, workers=count),
+            tmp_path / str(count),
+            blends=blends,
+            frozen=frozen,
+        )
+        for count in (1, 2)
+    ]
+    assert len(list((tmp_path / "2").glob("part-*"))) == 2
+    for name in names:
+        one, two = (results[name] for results in found)
+        assert two.losses == pytest.approx(one.losses, rel=1e-4)
+        assert difference(two.adapter, one.adapter) < 1e-4
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from loramix.train.jobs import BlendJob, Progress, SkillJob, TrainResult
 from loramix.train.memory import check_memory, files_rss_mb, measure, peak_rss_mb, room_of
 from loramix.train.module import TrainModule
 from loramix.train.schedule import Schedule, plan, plan_blend, seed_of
+from loramix.train.shares import Share
 from loramix.train.start import first_weights
 from loramix.train.trainer import SkillTrainer, Steps, StopRequest
 
@@ -54,16 +55,15 @@ class Run:
 
     Args:
         base: as for `train_skills`, like all that follows.
-        jobs: the skills.
+        share: the skills and their blends.
         config: how they are trained.
         folder: of this run alone.
-        blends: what the skills learn to do together.
-        frozen: adapters that take part in blends.
         progress: is told where the run is.
         memory_limit: bytes that it may take.
         save_seconds: time between checkpoints.
 
     Attributes:
+        share: as given.
         progress, memory_limit: as given; until it begins they may be others.
 
     Raises:
@@ -73,32 +73,30 @@ class Run:
     def __init__(
         self,
         base: Base,
-        jobs: Sequence[SkillJob],
+        share: Share,
         config: TrainConfig,
         folder: Path,
         *,
-        blends: Sequence[BlendJob] = (),
-        frozen: Mapping[str, Adapter] | None = None,
         progress: Progress | None = None,
         memory_limit: int | None = None,
         save_seconds: float = 30.0,
     ) -> None:
-        self.base, self.jobs, self.config, self.folder = base, jobs, config, folder
-        self._frozen = dict(frozen or {})
+        self.base, self.share, self.config, self.folder = base, share, config, folder
+        self._frozen = dict(share.frozen or {})
         self.progress, self.memory_limit, self._save_seconds = progress, memory_limit, save_seconds
         length = min(config.max_length or base.max_length, base.max_length)
         self._schedules: list[Schedule] = []
         self._dev: dict[str, Sequence[TokenRow]] = {}
-        for job in jobs:
+        for job in share.jobs:
             rows = self._encode(job.train, length, job.name)
             self._schedules.append(plan(job.name, rows, config))
         spans = {schedule.name: len(schedule) for schedule in self._schedules}
         self._blended: set[str] = set()
-        for blend in blends:
+        for blend in share.blends:
             rows = self._encode(blend.train, length, blend.name)
             self._schedules.append(plan_blend(blend.name, rows, config, spans))
             self._blended.update(*(row.mix or {} for row in rows))
-        lessons: list[SkillJob | BlendJob] = [*jobs, *blends]
+        lessons: list[SkillJob | BlendJob] = [*share.jobs, *share.blends]
         for lesson in lessons:
             few = list(lesson.dev)
             if len(few) > MOST_DEV:
@@ -125,7 +123,7 @@ class Run:
         """The trained skills."""
         return {
             job.name: _result(facts[job.name], read_adapter(self._place(job), self.base), base_hash)
-            for job in self.jobs
+            for job in self.share.jobs
         }
 
     def _place(self, job: SkillJob) -> Path:
@@ -141,7 +139,7 @@ class Run:
         data = hashlib.sha256()
         for rows in [*(s.rows for s in self._schedules), *self._dev.values()]:
             data.update(repr([(row.input_ids, row.labels, row.mix) for row in rows]).encode())
-        given = [job.start for job in self.jobs if job.start is not None]
+        given = [job.start for job in self.share.jobs if job.start is not None]
         for adapter in (*self._frozen.values(), *given):
             for path, module in sorted(adapter.modules.items()):
                 data.update(path.encode())
@@ -152,7 +150,7 @@ class Run:
                 "version": __version__,
                 "base": base_hash,
                 "config": self.config.model_dump(exclude={"together", "workers"}),
-                "skills": {job.name: job.lora.to_config() for job in self.jobs},
+                "skills": {job.name: job.lora.to_config() for job in self.share.jobs},
                 "data": data.hexdigest(),
             }
         )
@@ -184,7 +182,7 @@ class Run:
         # would keep, takes 90 MB more on pocket and saves no time.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
         mixed = MixedModel(base.model)
-        for job in self.jobs:
+        for job in self.share.jobs:
             first = first_weights(base, job, seed_of(job.name, config.seed))
             mixed.add(job.name, first, trainable=True)
         for name, adapter in self._frozen.items():
@@ -209,7 +207,7 @@ class Run:
                 steps,
                 self._dev,
                 self.folder,
-                groups={job.name: self._groups(mixed, job.name) for job in self.jobs},
+                groups={job.name: self._groups(mixed, job.name) for job in self.share.jobs},
                 eval_every=config.eval_every,
                 save_seconds=self._save_seconds,
                 seed=config.seed,
@@ -224,7 +222,7 @@ class Run:
                     hint=f"run it again to go on from there: a checkpoint is in {self.folder}",
                 )
             trainer.flush()
-            for job in self.jobs:
+            for job in self.share.jobs:
                 if job.name not in self._blended:
                     histories[job.name].restore_best()
                 write_adapter(_on_cpu(mixed.adapter(job.name)), self._place(job))
@@ -252,7 +250,7 @@ class Run:
 
     def _histories(self, mixed: MixedModel) -> dict[str, SkillHistory]:
         """The past of each lesson, still empty."""
-        own = {job.name: mixed.parameters_of(job.name) for job in self.jobs}
+        own = {job.name: mixed.parameters_of(job.name) for job in self.share.jobs}
         return {
             s.name: SkillHistory(
                 s.name,
@@ -266,7 +264,7 @@ class Run:
         module.train()
         need = measure(module, self.config.gradient_checkpointing)
         ways = [] if self.config.gradient_checkpointing else ["gradient_checkpointing: true"]
-        ways += ["together: false"] if len(self.jobs) > 1 else []
+        ways += ["together: false"] if len(self.share.jobs) > 1 else []
         ways += ["train.workers: 1"] if self.config.workers != 1 else []
         room = room_of(module.device, self.memory_limit)
         peak = check_memory(need, self._schedules, room, pass_cost(module.device), more_ways=ways)

@@ -19,9 +19,10 @@ from loramix.train.curves import Curve, save_curves
 from loramix.train.jobs import BlendJob, Progress, SkillJob, TrainResult
 from loramix.train.memory import room_of
 from loramix.train.run import Run
+from loramix.train.shares import Share, share_out
 from loramix.train.trainer import StopRequest
 from loramix.train.worker import Order
-from loramix.train.workers import Workers, peak_of, share_out
+from loramix.train.workers import Workers, peak_of
 
 
 def train_skills(
@@ -78,23 +79,23 @@ def train_skills(
     _check_blends(jobs, blends, fixed, as_one)
     folder = Path(out_dir).absolute()
     before = weights_hash(base.model)
-    alone = bool(blends or fixed) or not as_one
-    shares = share_out(base, jobs, config, alone, checkpoint.shares_of(folder))
+    whole = Share(jobs, blends, fixed)
+    shares = share_out(base, whole, config, as_one, checkpoint.shares_of(folder))
     if len(shares) == 1:  # what a run says of too little memory fits one process then
         config = config.model_copy(update={"workers": 1})
     if not as_one:
-        groups = [([job], job.config or config, folder / job.name) for job in jobs]
+        groups = [(Share([job]), job.config or config, folder / job.name) for job in jobs]
     elif len(shares) > 1:
         parts = [folder / checkpoint.PART.format(i) for i in range(1, len(shares) + 1)]
         groups = [(share, config, part) for share, part in zip(shares, parts, strict=True)]
     else:
-        groups = [(list(jobs), config, folder)]
+        groups = [(whole, config, folder)]
     results: dict[str, TrainResult] = {}
     pasts: list[dict[str, Any]] = []
     stop = StopRequest()
     checkpoint.claim(folder)
     if as_one:
-        checkpoint.share(folder, [[job.name for job in share] for share in shares])
+        checkpoint.share(folder, [share.names for share in shares])
     again = f"run it again to go on from there: checkpoints are in {folder}"
     try:
         with stop.listening():
@@ -103,8 +104,6 @@ def train_skills(
                 Run(
                     base,
                     *group,
-                    blends=blends,
-                    frozen=fixed,
                     progress=progress,
                     memory_limit=memory_limit,
                     save_seconds=save_seconds,
@@ -151,7 +150,7 @@ def _side_by_side(
             dtype=base.dtype,
             base_hash=base_hash,
             key=run.key(base_hash),
-            jobs=run.jobs,
+            share=run.share,
             config=run.config,
             folder=run.folder,
             threads=threads,

@@ -15,7 +15,6 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +23,9 @@ import torch
 from loramix.base import load_base, weights_hash
 from loramix.config import TrainConfig
 from loramix.errors import LoramixError
-from loramix.train.jobs import SkillJob, TrainProgress
+from loramix.train.jobs import TrainProgress
 from loramix.train.run import Run
+from loramix.train.shares import Share
 from loramix.train.trainer import StopRequest
 
 
@@ -38,7 +38,7 @@ class Order:
         dtype: of its weights, as `load_base` takes it.
         base_hash: of these weights in the memory of the process that orders.
         key: of the run, as that process knows it.
-        jobs: the skills of the worker's run.
+        share: what the worker trains.
         config: how they are trained.
         folder: of the run.
         threads: that torch may use.
@@ -50,7 +50,7 @@ class Order:
     dtype: torch.dtype
     base_hash: str
     key: str
-    jobs: Sequence[SkillJob]
+    share: Share
     config: TrainConfig
     folder: Path
     threads: int
@@ -74,7 +74,7 @@ def main() -> None:
 
     run = Run(
         base,
-        order.jobs,
+        order.share,
         order.config,
         order.folder,
         progress=tell,

@@ -1,9 +1,7 @@
-"""The skills of one run, shared out among processes.
+"""The processes that train the shares of one run, see `shares`.
 
-The products of a small base are too small for several threads: on two cores pocket trains hardly
-faster with two than with one, while two processes with a thread each do nearly twice the work.
-Skills have disjoint parameters, so that processes have nothing to tell each other. The first
-share is trained here, each other one by a `worker`, into a folder where its result is found.
+The first share is trained here, each other one by a `worker`, into a folder where its result is
+found.
 """
 
 from __future__ import annotations
@@ -23,102 +21,18 @@ from typing import Any
 
 import torch
 
-from loramix.base import Base
-from loramix.config import TrainConfig
-from loramix.errors import Interrupted, UsageError
+from loramix.errors import Interrupted
 from loramix.storage import storage_errors
-from loramix.train.batches import pass_cost
-from loramix.train.jobs import Progress, SkillJob, TrainProgress
-from loramix.train.memory import free_bytes
+from loramix.train.jobs import Progress, TrainProgress
 from loramix.train.trainer import StopRequest
 from loramix.train.worker import Order
 
 LOG = "worker.log"
 
-_SMALL = 64_000_000
-"""Parameters of a base up to which a second thread gains little."""
-
-_LONG = 150_000
-"""Tokens of a run from which a worker's start, some five seconds, is worth it."""
-
-_ROOM = 2 << 30
-"""Bytes that are free for each process; on pocket one takes some 1.4 GB."""
-
 _PATIENCE = 60.0
 """Seconds that a worker has for its checkpoint when it is to stop."""
 
 log = logging.getLogger(__name__)
-
-
-def share_out(
-    base: Base,
-    jobs: Sequence[SkillJob],
-    config: TrainConfig,
-    alone: bool,
-    before: Sequence[Sequence[str]] = (),
-) -> list[list[SkillJob]]:
-    """Which process trains which skills: shares of about equal work, the largest first.
-
-    Args:
-        base: that is trained on.
-        jobs: the skills of one run.
-        config: `workers` says how many processes, or leaves it to the machine.
-        alone: whether one process must train them all, since they learn blends or one by one.
-        before: the names that the shares of a run had that may go on; `auto` shares alike.
-
-    Raises:
-        UsageError: several processes were asked for where there can be one only.
-    """
-    whole = base.path is not None and bool(sys.executable) and not getattr(sys, "frozen", False)
-    possible = base.device.type == "cpu" and whole and not alone
-    costs = [_cost(job, config) for job in jobs]
-    if config.workers == "auto":
-        named = {job.name: job for job in jobs}
-        if possible and sorted(name for names in before for name in names) == sorted(named):
-            return [[named[name] for name in names] for names in before]
-        small = sum(p.numel() for p in base.model.parameters()) <= _SMALL
-        worth = possible and small and sum(tokens for _, tokens in costs) >= _LONG
-        count = 1
-        if worth and _pickles(jobs):
-            count = max(1, min(torch.get_num_threads(), free_bytes(base.device) // _ROOM))
-    else:
-        count = config.workers
-        if count > 1 and not (possible and _pickles(jobs)):
-            raise UsageError(
-                "Several processes cannot train this.",
-                given=f"workers: {count}",
-                expected="skills that are trained in one run without blends, on a CPU, on a "
-                "base that lies in a folder",
-                hint="set train.workers to 1 or auto",
-            )
-    if count == 1:
-        return [list(jobs)]
-    shares: list[tuple[float, list[SkillJob]]] = [(0.0, []) for _ in range(min(count, len(jobs)))]
-    for (cost, _), job in sorted(zip(costs, jobs, strict=True), key=lambda pair: -pair[0][0]):
-        least = min(range(len(shares)), key=lambda i: shares[i][0])
-        total, some = shares[least]
-        shares[least] = (total + cost, [*some, job])
-    return [some for _, some in sorted(shares, key=lambda share: -share[0])]
-
-
-def _pickles(jobs: Sequence[SkillJob]) -> bool:
-    """Whether the jobs can be sent to another process."""
-    try:
-        pickle.dumps(jobs)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return False
-    return True
-
-
-def _cost(job: SkillJob, config: TrainConfig) -> tuple[float, float]:
-    """About what a skill's training costs, in tokens with the fixed cost of passes; its tokens."""
-    rows = min(
-        config.epochs * len(job.train),
-        config.batch_size * config.grad_accum * (config.max_steps or 1 << 60),
-    )
-    letters = sum(len(str(e.prompt)) + len(e.completion) for e in job.train)
-    tokens = rows * letters / 4 / max(1, len(job.train))
-    return tokens + pass_cost(torch.device("cpu")) * rows / config.batch_size, tokens
 
 
 class Workers:
@@ -216,7 +130,7 @@ class Workers:
                 log.warning(
                     "The process that trains %s has failed (exit code %s: %s); this one will "
                     "train them in the end.",
-                    ", ".join(job.name for job in order.jobs),
+                    ", ".join(order.share.names),
                     process.returncode,
                     said[-1] if said else "it said nothing",
                 )
