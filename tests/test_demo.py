@@ -315,7 +315,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_next_run_goes_on(tmp_path: Path) -> N
     assert sealed() == first
     assert Library.open(out / "library").skills == {}
     # a run that started over would be at one of its first steps by now
-    second, total_again = stopped(out, lambda stderr: "make the data" in stderr, 3)
+    second, total_again = stopped(out, lambda stderr: "train five skills" in stderr, 8)
     assert total_again == total
     assert first < second < total
     assert sealed() == second

@@ -27,7 +27,7 @@ from loramix.engine import Engine, Limits
 from loramix.engine.direct import Direct
 from loramix.engine.product import frozen_product
 from loramix.mixed import MixedModel
-from tiny import make_tiny
+from tiny import make_tiny, random_adapter
 from tiny_base import make_base
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
@@ -108,6 +108,25 @@ def test_a_mixed_head_is_mixed_by_its_rows() -> None:
     for prompt, mix in zip(PROMPTS, MIXES, strict=True):
         alone.append(Engine(base, mixed).submit(ask(prompt, mix)).result()[0].token_ids)
     assert together == alone
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen2", "gpt2"])
+def test_embeddings_are_mixed_by_rows_that_come_and_go(arch: str) -> None:
+    base = make_base(arch)
+    table = base.model.get_input_embeddings()
+    [name] = [path for path, module in base.model.named_modules() if module is table]
+    mixed = MixedModel(base.model)
+    for seed, skill in enumerate(("one", "two")):
+        shape = LoraSettings(r=3 + seed, target_modules=[name, "v_proj", "c_attn"])
+        mixed.add(skill, random_adapter(base.model, shape, seed))
+    right = [
+        tuple(expected(base, prompt, TOKENS, mixed, mix))
+        for prompt, mix in zip(PROMPTS, MIXES, strict=True)
+    ]
+    assert written(Engine(base, mixed)) == right
+    plain = [tuple(expected(base, prompt, TOKENS)) for prompt in PROMPTS]
+    assert plain != right
+    assert plain[0] == right[0]
 
 
 @pytest.mark.parametrize("arch", FAMILY)

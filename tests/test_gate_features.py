@@ -12,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gate_prompts import tiny_base
+from loramix.adapter import LoraSettings
 from loramix.base import weights_hash
 from loramix.errors import ConfigError
 from loramix.gate import FeatureExtractor
 from loramix.gate.features import MAX_TOKENS, SLOTS
 from loramix.gate.states import PROJECTED, StateReader
 from loramix.gate.words import pieces_of, terms_of
+from loramix.mixed import MixedModel
+from tiny import random_adapter
 from tiny_base import make_base
 
 KINDS = (
@@ -61,6 +64,16 @@ def test_states_are_those_of_the_base_and_the_base_stays_as_it_is() -> None:
     hooks = sum(len(module._forward_hooks) for module in base.model.modules())
     reader.read(rows)
     assert sum(len(module._forward_hooks) for module in base.model.modules()) == hooks
+
+
+def test_embeddings_are_the_bases_own_while_skills_that_adapt_them_run() -> None:
+    base = make_base()
+    mixed = MixedModel(base.model)
+    mixed.add("a", random_adapter(base.model, LoraSettings(target_modules=("embed_tokens",))))
+    reader, rows = StateReader(base, ["embeddings"]), [[7, 8, 9, 10], [11, 12]]
+    alone = reader.read(rows)["embeddings"]
+    with mixed.using(torch.ones(5, 1)):
+        torch.testing.assert_close(reader.read(rows)["embeddings"], alone, rtol=0, atol=0)
 
 
 def test_layers_run_in_short_turns_of_the_base_and_nothing_else_does() -> None:

@@ -168,9 +168,24 @@ def test_regmean_seq_is_the_least_squares_fit_of_the_outputs_that_are_wanted() -
     )
 
 
+@pytest.mark.parametrize("method", ["regmean", "regmean_seq"])
+def test_the_inputs_of_embeddings_are_as_good_as_their_diagonal(method: str) -> None:
+    counts = [torch.tensor([5.0, 1, 0.1, 2]).double(), torch.tensor([0.1, 3, 0.1, 2]).double()]
+    deltas = [random_product(2, 4, 7, i) for i in range(2)]
+    short, long = (
+        METHODS[method].merge(
+            [Share(d, w, g) for d, w, g in zip(deltas, (0.3, 0.7), grams, strict=True)], Setting(3)
+        )
+        for grams in (counts, [count.diag() for count in counts])
+    )
+    assert relative(short.product.dense(), long.product.dense()) < 1e-9
+    assert (short.lost, short.total) == pytest.approx((long.lost, long.total))
+
+
 def test_a_stream_through_equal_skills_gives_that_skill_back() -> None:
     base = make_base()
-    shape = LoraSettings(r=2, alpha=4, target_modules=("q_proj", "k_proj", "o_proj", "down_proj"))
+    targets = ("q_proj", "k_proj", "o_proj", "down_proj", "embed_tokens")
+    shape = LoraSettings(r=2, alpha=4, target_modules=targets)
     adapter = random_adapter(base.model, shape)
     rows = [("the cat sat", "on the mat"), ("add two and two", "four"), ("the dog", "sat")]
     stream = Stream(base, {"a": adapter, "b": adapter}, {"a": rows, "b": rows[1:]})

@@ -35,8 +35,10 @@ from tiny_library import make_card, make_memory
 
 SHAPES = {
     "north": LoraSettings(r=3, alpha=6),
-    "south": LoraSettings(r=2, alpha=3, use_rslora=True, target_modules=("q_proj", "down_proj")),
-    "west": LoraSettings(r=4, alpha=4, target_modules=("k_proj", "o_proj")),
+    "south": LoraSettings(
+        r=2, alpha=3, use_rslora=True, target_modules=("q_proj", "down_proj", "embed_tokens")
+    ),
+    "west": LoraSettings(r=4, alpha=4, target_modules=("k_proj", "o_proj", "embed_tokens")),
 }
 
 
@@ -84,7 +86,7 @@ def mix_logits(base: Base, library: Path, weights: Mapping[str, float]) -> torch
 def test_peft_loads_the_expert_and_it_is_the_mix(base: Base, library: Path, tmp_path: Path) -> None:
     told = merge(library, tmp_path / "expert", "--weights", "2,1,1", "--json").json()
     assert told["method"] == "linear"
-    assert told["rank"] == 5  # where north and south meet
+    assert told["rank"] == 6  # where south and west meet
     assert told["energy"] == pytest.approx(1.0)
     assert told["path"] == str(tmp_path / "expert")
     assert told["weights"] == {"north": 0.5, "south": 0.25, "west": 0.25}
@@ -93,7 +95,7 @@ def test_peft_loads_the_expert_and_it_is_the_mix(base: Base, library: Path, tmp_
     assert told["storage"]["after"] > 0
     assert told["memory"]["before"] > 0
     config = json.loads((tmp_path / "expert" / "adapter_config.json").read_text())
-    assert config["r"] == config["lora_alpha"] == 5
+    assert config["r"] == config["lora_alpha"] == 6
     assert not config["rank_pattern"]
     theirs = PeftModel.from_pretrained(make_base().model, tmp_path / "expert").eval()
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -15,7 +16,13 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from loramix.adapter import Adapter, LoraModule, LoraSettings, blend_adapter, write_adapter
-from loramix.errors import AdapterMismatchError, RecipeError, UnknownSkillError, UsageError
+from loramix.errors import (
+    AdapterMismatchError,
+    RecipeError,
+    UnknownSkillError,
+    UnsupportedAdapterError,
+    UsageError,
+)
 from loramix.mixed import MixedModel, mix_together, shelves_at
 from loramix.stack import stack_skills
 from tiny import ARCHITECTURES, make_tiny, random_adapter, token_ids
@@ -26,8 +33,15 @@ TARGETS: dict[str, list[tuple[str, ...] | str]] = {
         ("o_proj", "down_proj", "lm_head"),
         r".*\.0\..*(q|k|up)_proj",
         r"model\.layers\.\d+\.self_attn\.[qo]_proj",
+        ("embed_tokens", "v_proj"),
     ],
-    "gpt2": [("c_attn",), ("attn.c_proj", "c_fc"), r".*\.1\.(attn|mlp)\.c_proj", "all-linear"],
+    "gpt2": [
+        ("c_attn",),
+        ("attn.c_proj", "c_fc"),
+        r".*\.1\.(attn|mlp)\.c_proj",
+        "all-linear",
+        ("wte", "c_attn"),
+    ],
 }
 
 
@@ -86,12 +100,15 @@ def distance(got: torch.Tensor, right: torch.Tensor) -> float:
 
 def merged(model: PreTrainedModel, adapters: list[Adapter], row: torch.Tensor) -> PreTrainedModel:
     """Oracle 3: the base in float64 with Σ g·ΔW added to its weights."""
-    model = copy.deepcopy(model).double()
+    model = copy.deepcopy(model).double().requires_grad_(False)
     layers = dict(model.named_modules())
     for adapter, g in zip(adapters, row.tolist(), strict=True):
         for path, module in adapter.modules.items():
-            delta, weight = g * module.delta(), layers[path].weight.data
-            weight += delta.T if type(layers[path]).__name__ == "Conv1D" else delta
+            layer, delta = layers[path], g * module.delta()
+            if module.embedding:  # a weight of its own: a head may be tied to it
+                layer.weight = torch.nn.Parameter(layer.weight + delta.T)
+            else:
+                layer.weight.data += delta.T if type(layer).__name__ == "Conv1D" else delta
     return model
 
 
@@ -228,10 +245,36 @@ def test_every_architecture_mixes_exactly(arch: str) -> None:
         assert distance(got[b : b + 1], right) < 1e-5
 
 
-def two_skills(model: PreTrainedModel, trainable: bool = False, dropout: float = 0.0) -> MixedModel:
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_architecture_mixes_its_embeddings_exactly(arch: str) -> None:
+    model = make_tiny(arch)
+    table = model.get_input_embeddings()
+    [path] = [path for path, module in model.named_modules() if module is table]
+    adapters = [
+        random_adapter(model, LoraSettings(r=2 + i, target_modules=(path,)), i) for i in range(2)
+    ]
+    mixed = MixedModel(model)
+    for name, adapter in zip("ab", adapters, strict=True):
+        mixed.add(name, adapter)
+    ids, weights = token_ids(2, 6), torch.tensor([[0.3, 0.7], [0.0, 1.0]])
+    got = mixed_logits(mixed, ids, weights, ["a", "b"])
+    for b, row in enumerate(weights):
+        right = logits(merged(model, adapters, row), ids[b : b + 1])
+        assert distance(got[b : b + 1], right) < 1e-5
+    linear = {path: dataclasses.replace(adapters[0].modules[path], embedding=False)}
+    with pytest.raises(UnsupportedAdapterError, match=rf"{path} is no linear layer"):
+        mixed.add("c", Adapter(linear, adapters[0].config))
+
+
+def two_skills(
+    model: PreTrainedModel,
+    trainable: bool = False,
+    dropout: float = 0.0,
+    targets: tuple[str, ...] = ("q_proj", "v_proj"),
+) -> MixedModel:
     mixed = MixedModel(model)
     for i, name in enumerate(["a", "b"]):
-        shape = LoraSettings(r=3 + i, alpha=7, dropout=dropout)
+        shape = LoraSettings(r=3 + i, alpha=7, dropout=dropout, target_modules=targets)
         mixed.add(name, random_adapter(model, shape, seed=i), trainable=trainable)
     return mixed
 
@@ -443,14 +486,21 @@ def test_each_row_trains_its_own_adapter(arch: str) -> None:
 
 @pytest.mark.peer
 def test_gradients_are_those_of_peft(tiny_llama: PreTrainedModel, tmp_path) -> None:
-    mixed, ids = two_skills(tiny_llama, trainable=True), token_ids(2, 6)
+    targets = ("q_proj", "v_proj", "embed_tokens")
+    mixed, ids = two_skills(tiny_llama, trainable=True, targets=targets), token_ids(2, 6)
     ours = joint_gradients(mixed, ids, torch.tensor([[1.0, 0.0], [1.0, 0.0]]))["a"]
     write_adapter(mixed.adapter("a"), tmp_path)
     theirs = PeftModel.from_pretrained(make_like(tiny_llama), tmp_path, is_trainable=True)
     logps = theirs(ids).logits.log_softmax(-1)
     (-logps[:, :-1].gather(2, ids[:, 1:, None]).sum()).backward()
-    right = [p.grad for n, p in theirs.named_parameters() if "lora_A" in n]
-    right += [p.grad for n, p in theirs.named_parameters() if "lora_B" in n]
+    grads = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
+    right = [
+        next(
+            grad for name, grad in grads.items() if f"{path}.lora_" in name and f"_{side}." in name
+        )
+        for side in "AB"
+        for path in mixed.adapter("a").modules
+    ]
     assert largest_distance({"a": ours}, {"a": right}) < 1e-5
 
 

@@ -72,11 +72,16 @@ def make_tiny(
 def random_adapter(
     model: nn.Module, settings: LoraSettings | None = None, seed: int = 0
 ) -> Adapter:
-    """An adapter that visibly changes the model: A as at the start of training, B random."""
+    """An adapter that visibly changes the model: A as at the start of training, B random; of
+    embeddings, where B is random and A zero at the start, both."""
     fresh = init_adapter(model, settings or LoraSettings(r=4, alpha=8), seed)
     random = torch.Generator().manual_seed(seed + 1000)
     modules = {
-        path: replace(module, B=torch.randn(module.B.shape, generator=random) * 0.1)
+        path: replace(
+            module,
+            A=torch.randn(module.A.shape, generator=random) if module.embedding else module.A,
+            B=torch.randn(module.B.shape, generator=random) * 0.1,
+        )
         for path, module in fresh.modules.items()
     }
     return Adapter(modules, fresh.config)

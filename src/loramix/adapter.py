@@ -23,8 +23,8 @@ from loramix.lora import (
     Adapter,
     LoraModule,
     check_fit,
-    linear_shape,
     listed,
+    lora_shape,
     model_of,
     targeted,
 )
@@ -50,7 +50,8 @@ __all__ = [
 def init_adapter(base: Base | nn.Module, settings: LoraSettings, seed: int = 0) -> Adapter:
     """A new adapter that changes nothing yet: A is random, B is 0.
 
-    A is uniform within ±1/√D_in, as `kaiming_uniform_(a=√5)` in PEFT; float32.
+    A is uniform within ±1/√D_in, as `kaiming_uniform_(a=√5)` in PEFT; float32. Of embeddings, also
+    as in PEFT, A is 0 and B normal with variance 1: only the tokens that come up are moved.
 
     Raises:
         AdapterError: no layer of the base matches `target_modules`.
@@ -58,17 +59,18 @@ def init_adapter(base: Base | nn.Module, settings: LoraSettings, seed: int = 0) 
     model = model_of(base)
     config = settings.to_config()
     layers = targeted(config, model)
-    shapes = {path: linear_shape(layer) for path, layer in layers.items()}
+    shapes = {path: lora_shape(layer, model) for path, layer in layers.items()}
     unfit = [path for path, shape in shapes.items() if shape is None]
     if unfit or not shapes:
-        kinds = Counter(p.rpartition(".")[2] for p, m in model.named_modules() if linear_shape(m))
+        fit = [path for path, layer in model.named_modules() if lora_shape(layer, model)]
+        kinds = Counter(path.rpartition(".")[2] for path in fit)
         raise AdapterError(
-            f"target_modules also matches layers that are not linear: {listed(unfit)}."
+            f"target_modules also matches layers that no LoRA fits: {listed(unfit)}."
             if unfit
             else "target_modules matches no layer of the base.",
             given=settings.target_modules,
             expected=", ".join(sorted(kinds)),
-            hint="name some of these in target_modules, or all-linear for every one of them",
+            hint="name some of these in target_modules, or all-linear for every linear one",
         )
     config["fan_in_fan_out"] = any(is_conv1d(layer) for layer in layers.values())
     random = torch.Generator().manual_seed(seed)
@@ -76,9 +78,13 @@ def init_adapter(base: Base | nn.Module, settings: LoraSettings, seed: int = 0) 
     for path, shape in shapes.items():
         if shape is not None:
             rank, scaling = rank_and_scaling(config, path)
-            a = torch.empty(rank, shape[0])
-            nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=random)
-            modules[path] = LoraModule(a, torch.zeros(shape[1], rank), scaling)
+            a, b = torch.zeros(rank, shape[0]), torch.zeros(shape[1], rank)
+            embedding = type(layers[path]) is nn.Embedding
+            if embedding:
+                nn.init.normal_(b, generator=random)
+            else:
+                nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=random)
+            modules[path] = LoraModule(a, b, scaling, embedding)
     return Adapter(modules, config)
 
 
@@ -105,7 +111,7 @@ def blend_adapter(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adap
         here = [(adapter.modules[path], g) for adapter, g in parts if path in adapter.modules]
         a = torch.cat([m.A.detach().float() for m, _ in here])
         b = torch.cat([m.B.detach().float() * (g * m.scaling) for m, g in here], dim=1)
-        modules[path] = LoraModule(a, b, 1.0)
+        modules[path] = LoraModule(a, b, 1.0, here[0][0].embedding)
     return Adapter(modules, _blend_config([adapter.config for adapter, _ in parts], modules))
 
 

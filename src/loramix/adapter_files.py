@@ -43,6 +43,9 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 _PICKLE_FILE = "adapter_model.bin"
 _PREFIX = "base_model.model."
 _SIDES = {".lora_A.weight": "a", ".lora_B.weight": "b"}
+_EMBEDDED = {".lora_embedding_A": "a", ".lora_embedding_B": "b"}
+_BESIDE = ".base_layer.weight"
+"""PEFT writes the embeddings themselves, too, where a LoRA adapts them."""
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -63,14 +66,16 @@ def read_adapter(folder: str | os.PathLike[str], base: Base | nn.Module | None =
     """
     folder = Path(folder)
     config = check_config(_read_config(folder))
-    pairs = _pair_up(_read_tensors(folder), folder)
+    tensors = _read_tensors(folder)
     model = None if base is None else model_of(base)
+    _take_base_weights(tensors, model)
+    pairs = _pair_up(tensors, folder)
     _check_keys(config, pairs, model)
     modules = {}
-    for path, (a, b) in sorted(pairs.items()):
+    for path, (a, b, embedding) in sorted(pairs.items()):
         rank, scaling = rank_and_scaling(config, path)
         _check_tensors(path, a, b, rank)
-        modules[path] = LoraModule(a, b, scaling)
+        modules[path] = LoraModule(a, b, scaling, embedding)
     adapter = Adapter(modules, config)
     if model is not None:
         check_fit(adapter, model)
@@ -119,37 +124,60 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
         raise AdapterError(f"{WEIGHTS_FILE} cannot be read: {error}.", given=file) from None
 
 
+def _take_base_weights(tensors: dict[str, torch.Tensor], model: nn.Module | None) -> None:
+    """Takes out weights of the base that lie beside their LoRA; others than its own stay.
+
+    Without a base they are taken for its own: whoever runs the adapter reads it with one.
+    """
+    layers = {} if model is None else dict(model.named_modules())
+    for key in [key for key in tensors if key.endswith(_BESIDE)]:
+        layer = layers.get(key.removeprefix(_PREFIX).removesuffix(_BESIDE))
+        if model is None or _is_weight(tensors[key], getattr(layer, "weight", None)):
+            del tensors[key]
+
+
+def _is_weight(tensor: torch.Tensor, weight: object) -> bool:
+    """Whether a tensor is a layer's weight, in the narrower of their dtypes."""
+    if not isinstance(weight, torch.Tensor) or weight.shape != tensor.shape:
+        return False
+    narrow = min(weight.dtype, tensor.dtype, key=lambda dtype: dtype.itemsize)
+    return torch.equal(weight.detach().cpu().to(narrow), tensor.to(narrow))
+
+
 def _pair_up(
     tensors: Mapping[str, torch.Tensor], folder: Path
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Sorts keys such as `base_model.model.PATH.lora_A.weight` into path → (A, B)."""
+) -> dict[str, tuple[torch.Tensor, torch.Tensor, bool]]:
+    """Sorts keys such as `base_model.model.PATH.lora_A.weight` into path → (A, B, embedding)."""
     halves: dict[str, dict[str, torch.Tensor]] = {}
+    embedded: dict[str, bool] = {}
     surplus = []
     for key, tensor in tensors.items():
-        ending = next((e for e in _SIDES if key.endswith(e)), None)
+        ending = next((e for e in (*_SIDES, *_EMBEDDED) if key.endswith(e)), None)
         if ending is None or not key.startswith(_PREFIX):
             _refuse_key(key)
             surplus.append(key)
         else:
             path = key.removeprefix(_PREFIX).removesuffix(ending)
-            halves.setdefault(path, {})[_SIDES[ending]] = tensor
+            if embedded.setdefault(path, ending in _EMBEDDED) != (ending in _EMBEDDED):
+                surplus.append(key)  # of another kind than the one before
+                continue
+            halves.setdefault(path, {})[(_SIDES | _EMBEDDED)[ending]] = tensor
     missing = [
         f"{_PREFIX}{path}{ending}"
         for path, sides in halves.items()
-        for ending, side in _SIDES.items()
+        for ending, side in (_EMBEDDED if embedded[path] else _SIDES).items()
         if side not in sides
     ]
     report_keys(missing, surplus)
     if not halves:
         raise AdapterMismatchError("The adapter holds no weights.", given=folder / WEIGHTS_FILE)
-    return {path: (sides["a"], sides["b"]) for path, sides in halves.items()}
+    return {path: (sides["a"], sides["b"], embedded[path]) for path, sides in halves.items()}
 
 
 def _refuse_key(key: str) -> None:
     """Says what a key belongs to, where it is of a known kind that is no plain LoRA."""
     kinds = {
         "lora_magnitude_vector": "DoRA",
-        "lora_embedding_": "LoRA on embeddings",
         "lora_A.bias": "trained biases",
         "lora_B.bias": "trained biases",
         "token_adapter": "trained tokens",
@@ -167,7 +195,7 @@ def _refuse_key(key: str) -> None:
             raise UnsupportedAdapterError(
                 f"loramix does not run this adapter: it holds {kind}.",
                 given=key,
-                expected="only lora_A and lora_B of linear layers",
+                expected="only lora_A and lora_B of linear layers, or of the token embeddings",
                 hint="train it again as a plain LoRA, or merge it into the base with PEFT",
             )
 
@@ -221,10 +249,11 @@ def write_adapter(adapter: Adapter, folder: str | os.PathLike[str]) -> None:
                 given=f"rank {module.rank}, scaling {module.scaling:g}",
                 expected=f"rank {rank}, scaling {scaling:g}",
             )
-        for name, tensor in (("lora_A", module.A), ("lora_B", module.B)):
+        for ending, side in (_EMBEDDED if module.embedding else _SIDES).items():
+            tensor = module.A if side == "a" else module.B
             # A copy, since safetensors does not write tensors that share memory.
             copied = tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-            tensors[f"{_PREFIX}{path}.{name}.weight"] = copied
+            tensors[f"{_PREFIX}{path}{ending}"] = copied
     folder = Path(folder)
     config = json.dumps(adapter.config, indent=2, sort_keys=True, ensure_ascii=False)
     try:

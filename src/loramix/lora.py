@@ -19,17 +19,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LoraModule:
-    """The LoRA of one linear layer: ΔW = scaling · B A.
+    """The LoRA of one linear layer, or of the token embeddings: ΔW = scaling · B A.
+
+    An embedding is a linear layer that reads one-hot tokens, so that a column of A belongs to a
+    token and there are D_in of them. Its weight [D_in, D_out] lies the other way round: it is ΔWᵀ
+    that is added to it.
 
     Attributes:
         A: [r, D_in]
         B: [D_out, r]
         scaling: α/r, or α/√r with rsLoRA.
+        embedding: whether it is that of the token embeddings.
     """
 
     A: torch.Tensor
     B: torch.Tensor
     scaling: float
+    embedding: bool = False
 
     @property
     def rank(self) -> int:
@@ -43,7 +49,7 @@ class LoraModule:
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """One LoRA over some linear layers of a base.
+    """One LoRA over some linear layers of a base, and maybe over its token embeddings.
 
     Attributes:
         modules: path inside the base (`model.layers.0.self_attn.q_proj`) → its LoRA.
@@ -86,21 +92,36 @@ def linear_shape(module: nn.Module) -> tuple[int, int] | None:
     return None
 
 
+def lora_shape(layer: nn.Module, model: nn.Module) -> tuple[int, int] | None:
+    """(D_in, D_out) of a layer that a LoRA can adapt; None of any other.
+
+    Beside the linear layers these are the embeddings that read the tokens. Not those of a kind of
+    its own, such as Gemma 3's, which scales what it has read.
+    """
+    if type(layer) is nn.Embedding:
+        reads_tokens = getattr(model, "get_input_embeddings", lambda: None)() is layer
+        return (layer.num_embeddings, layer.embedding_dim) if reads_tokens else None
+    return linear_shape(layer)
+
+
 def check_fit(adapter: Adapter, base: Base | nn.Module) -> None:
-    """Checks that every layer of the adapter is a linear layer of the base, of the same shape.
+    """Checks that every layer of the adapter is one of the base, of the same kind and shape.
 
     Raises:
         AdapterMismatchError: names the layers that are not there, or the shape that differs.
     """
-    layers = dict(model_of(base).named_modules())
+    model = model_of(base)
+    layers = dict(model.named_modules())
     report_keys([], [path for path in adapter.modules if path not in layers])
     for path, module in adapter.modules.items():
-        shape = linear_shape(layers[path])
-        if shape is None:
+        shape = lora_shape(layers[path], model)
+        if shape is None or module.embedding != (type(layers[path]) is nn.Embedding):
             raise UnsupportedAdapterError(
-                f"{path} is no linear layer.",
+                f"{path} is no {'embedding of tokens' if module.embedding else 'linear layer'}.",
                 given=type(layers[path]).__name__,
-                expected="Linear or Conv1D",
+                expected="Embedding (the one that reads the tokens)"
+                if module.embedding
+                else "Linear or Conv1D",
             )
         if (module.A.shape[1], module.B.shape[0]) != shape:
             raise AdapterMismatchError(
@@ -109,6 +130,16 @@ def check_fit(adapter: Adapter, base: Base | nn.Module) -> None:
                 expected=f"lora_A [r, {shape[0]}], lora_B [{shape[1]}, r]",
                 hint="the adapter was trained for another base.",
             )
+
+
+def embedded_paths(adapters: Mapping[str, Adapter]) -> set[str]:
+    """The token embeddings among what some adapters adapt."""
+    return {
+        path
+        for adapter in adapters.values()
+        for path, module in adapter.modules.items()
+        if module.embedding
+    }
 
 
 def model_of(base: Base | nn.Module) -> nn.Module:

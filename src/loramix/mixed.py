@@ -14,13 +14,14 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from loramix.adapter import Adapter, LoraModule, check_fit
+from loramix.adapter import Adapter, check_fit
 from loramix.scope import MixScope, Shelf, rows_differ
 from loramix.stack import Paths, SkillTensors
 
@@ -91,7 +92,7 @@ class MixedModel(nn.Module):
         skill = self.skills.skill(name)
         live = {path: skill.module(path) for path in skill.index}
         modules = {
-            path: LoraModule(m.A.detach().clone(), m.B.detach().clone(), m.scaling)
+            path: replace(m, A=m.A.detach().clone(), B=m.B.detach().clone())
             for path, m in live.items()
         }
         return Adapter(modules, dict(skill.config))

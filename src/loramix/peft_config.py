@@ -63,7 +63,8 @@ class LoraSettings(BaseModel):
     alpha: float = Field(32.0, gt=0, description="scaling is alpha / r, or alpha / sqrt(r)")
     target_modules: tuple[str, ...] | str = Field(
         ("q_proj", "v_proj"),
-        description="names of the layers to adapt, or one pattern for their whole paths",
+        description="names of the layers to adapt, or one pattern for their whole paths; "
+        "embed_tokens is the token embeddings",
     )
     use_rslora: bool = Field(False, description="scale by alpha / sqrt(r) (rsLoRA)")
     rank_pattern: dict[str, int] = Field(

@@ -189,7 +189,7 @@ class MixScope:
 
         Args:
             path: the layer.
-            x: [B, T, D_in], or flattened over B and T.
+            x: [B, T, D_in], or flattened over B and T; of embeddings the tokens, [B, T].
             output: [B, T, D_out], or flattened alike.
 
         Raises:
@@ -197,15 +197,18 @@ class MixScope:
         """
         if not self._skills:
             return None
-        stack = self._stack(path, self._product_dtype(x, output), output.device)
+        stack = self._stack(path, self._product_dtype(output), output.device)
         if stack is None:
             return None
         # Some layers see the batch flattened to [B·T, D_in]; a mere part of it (the tokens that
         # reach one expert of a mixture) cannot be told apart into rows.
-        whole = self.rows if x.dim() > 2 else self.tokens or x.shape[0] // self.rows * self.rows
+        reads_tokens = not x.is_floating_point()
+        in_rows = reads_tokens or x.dim() > 2
+        whole = self.rows if in_rows else self.tokens or x.shape[0] // self.rows * self.rows
         if x.shape[0] != whole:
             raise rows_differ(self.rows, x.shape[0], path)
-        if self._rates is not None and self._shelf.training:
+        # as in PEFT, nothing of a token is dropped
+        if self._rates is not None and self._shelf.training and not reads_tokens:
             x = drop_rows(x, self._rates)
         return add_mix(x, output, stack, self.rows)
 
@@ -223,7 +226,7 @@ class MixScope:
                 mixed = None if path is None else self.apply(path, x, outputs[place])
                 outputs[place] = outputs[place] if mixed is None else mixed
             return outputs
-        stack = self._stack_together(paths, self._product_dtype(x, outputs[0]), x.device)
+        stack = self._stack_together(paths, self._product_dtype(outputs[0]), x.device)
         if stack is not None:
             add_together(x, outputs, stack)
         return outputs
@@ -282,10 +285,10 @@ class MixScope:
         columns = tuple(k for _, path, _ in found for k in self._columns(path))
         return Together(a.t(), None, tuple(parts)), columns
 
-    def _product_dtype(self, x: torch.Tensor, output: torch.Tensor) -> torch.dtype:
+    def _product_dtype(self, output: torch.Tensor) -> torch.dtype:
         """That of the output; float32 for a decoding step of few rows in half precision."""
         half = output.dtype in (torch.bfloat16, torch.float16) and output.device.type == "cpu"
-        one_token = x.numel() == self.rows * x.shape[-1]
+        one_token = output.numel() == self.rows * output.shape[-1]
         if half and one_token and self._few and not torch.is_grad_enabled():
             return torch.float32
         return output.dtype

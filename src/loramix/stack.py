@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from loramix.adapter import Adapter, LoraModule
 
@@ -41,6 +42,7 @@ class SkillTensors(nn.Module):
         self.trainable = trainable
         self.index = {path: i for i, path in enumerate(adapter.modules)}
         self.scalings = {path: module.scaling for path, module in adapter.modules.items()}
+        self.embeddings = {path for path, module in adapter.modules.items() if module.embedding}
         self.A = nn.ParameterList()
         self.B = nn.ParameterList()
         for path, module in adapter.modules.items():
@@ -56,7 +58,7 @@ class SkillTensors(nn.Module):
     def module(self, path: str) -> LoraModule:
         """The LoRA of one layer, on the live tensors."""
         i = self.index[path]
-        return LoraModule(self.A[i], self.B[i], self.scalings[path])
+        return LoraModule(self.A[i], self.B[i], self.scalings[path], path in self.embeddings)
 
     @property
     def dropout(self) -> float:
@@ -145,7 +147,8 @@ def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> t
     Without gradients the sum is written into `output`, which must be the caller's own.
 
     Args:
-        x: what went into the layer, [B, T, D_in] or flattened over B and T.
+        x: what went into the layer, [B, T, D_in] or flattened over B and T; of embeddings int64
+            tokens [B, T], of which each is a column of A.
         output: what the layer made of it, [B, T, D_out] or flattened alike.
         stack: the active skills, in the dtype of `output`, or without gradients also in float32.
         rows: B.
@@ -154,14 +157,17 @@ def add_mix(x: torch.Tensor, output: torch.Tensor, stack: Stack, rows: int) -> t
         The sum, shaped and typed as `output`.
     """
     a, b, scale, _ = stack
-    if x.dtype != a.dtype:  # also float32 tokens that meet bfloat16 layers under autocast
-        x = x.to(a.dtype)
-    h = torch.mm(x.reshape(-1, a.shape[1]), a.t())  # [B·T, R]
+    if not x.is_floating_point():
+        h = functional.embedding(x.reshape(-1), a.t())  # [B·T, R]
+    else:
+        # also float32 tokens that meet bfloat16 layers under autocast
+        h = torch.mm(x.to(a.dtype).reshape(-1, a.shape[1]), a.t())
     flat = output.reshape(-1, b.shape[0])
     if torch.is_grad_enabled():
         if scale is not None:
             h = (h.view(rows, -1, a.shape[0]) * scale[:, None]).to(h.dtype).view_as(h)
-        return torch.addmm(flat, h, b.t()).view_as(output)
+        # under autocast the sum is in half precision, which embeddings are not
+        return torch.addmm(flat, h, b.t()).to(output.dtype).view_as(output)
     if scale is not None:  # in place: multiplied in float32, rounded once
         h.view(rows, -1, a.shape[0]).mul_(scale[:, None])
     if a.dtype != output.dtype:

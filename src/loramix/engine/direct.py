@@ -96,7 +96,7 @@ class Direct:
         self._at = self._places()
         self.joined = 0
         mixable = [layer.get_submodule(name) for layer in inner.layers for name in _PROJECTIONS]
-        ours = {model, model.lm_head, *mixable}
+        ours = {model, model.lm_head, inner.embed_tokens, *mixable}
         self._ours = [hooks for module in ours for hooks in _hooks(module)]
         self._others = [hooks for part in set(model.modules()) - ours for hooks in _hooks(part)]
 
@@ -140,7 +140,7 @@ class Direct:
             self._norm.join()
             self._at = self._places()
             self.joined += 1
-        x = self._embed.forward(ids)  # [N, D]
+        x = self._embedded(ids)
         cos, sin = self._turns(x, plan)
         rows = x.shape[0]
         for index, block in enumerate(self._blocks):
@@ -162,6 +162,14 @@ class Direct:
             x, kept = x[kept], None  # a mixed head sees all tokens, as its weights do
         (logits,) = self._logits(self._norm(x))
         return logits if kept is None else logits[kept]
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        """[N] → [N, D], mixed where skills adapt the embeddings: a row for each token."""
+        if not self._embed._forward_hooks:
+            read: Tensor = self._embed.forward(ids)
+            return read
+        mixed: Tensor = self._embed(ids[:, None])
+        return mixed[:, 0]
 
     def forget(self) -> None:
         """Drop what was made of the skills."""

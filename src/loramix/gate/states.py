@@ -41,7 +41,7 @@ class StateReader:
         self._embed: nn.Module = base.model.get_input_embeddings()
         with torch.inference_mode():
             probe = torch.zeros(1, 1, dtype=torch.long, device=base.model.device)
-            self._raw_width = int(self._embed(probe).shape[-1])
+            self._raw_width = int(self._embed.forward(probe).shape[-1])
         self._layers: dict[int, str] = {}
         for source in self.sources:
             if source != "embeddings":
@@ -98,7 +98,7 @@ class StateReader:
         ids, mask = ids.to(device), mask.to(device)
         states: dict[str, Tensor] = {}
         if "embeddings" in self.sources:
-            states["embeddings"] = self._embed(ids)
+            states["embeddings"] = self._embed.forward(ids)
         if self._layers:
             hidden = _layer_outputs(self._base.model, ids, mask, sorted(self._layers))
             states |= {self._layers[depth]: output for depth, output in hidden.items()}

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from loramix.errors import AdapterMismatchError, ConfigError
-from loramix.lora import Adapter, LoraModule
+from loramix.lora import Adapter, LoraModule, embedded_paths
 from loramix.merge.methods import METHODS, Cut, Setting, Share, find_method
 from loramix.merge.thin import Product
 from loramix.peft_config import Config, plain_config
@@ -30,7 +30,7 @@ MOST_RANK = 64
 DENSITY = 0.5
 
 Inputs = Mapping[str, Mapping[str, Tensor]]
-"""Skill → path → XᵀX, [D_in, D_in] float64; see `loramix.merge.inputs`."""
+"""Skill → path → XᵀX, float64 as a `Share` has it; see `loramix.merge.inputs`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +112,7 @@ def merge_adapters(
         method, chosen = "linear", METHODS["linear"]  # nothing to merge: the adapter itself
     wanted = merged_rank(active, shapes, rank, method)
     paths = list(dict.fromkeys(path for adapter in active.values() for path in adapter.modules))
+    embeddings = embedded_paths(active)
     modules, lost, total = {}, 0.0, 0.0
     if not chosen.sequential:
         stream = None
@@ -129,7 +130,7 @@ def merge_adapters(
             for name, adapter in active.items()
         ]
         cut = chosen.merge(parts, setting)
-        modules[path] = _padded(cut, wanted)
+        modules[path] = replace(_padded(cut, wanted), embedding=path in embeddings)
         if stream is not None:
             stream.place(path, modules[path])
         lost, total = lost + cut.lost, total + cut.total

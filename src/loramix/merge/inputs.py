@@ -19,7 +19,7 @@ from loramix.evaluate import Answers
 from loramix.lora import Adapter
 from loramix.merge.expert import Inputs
 from loramix.merge.methods import Method
-from loramix.merge.stream import Stream
+from loramix.merge.stream import Stream, count_tokens, steady, token_counts
 from loramix.mix import Mix
 from loramix.mixed import MixedModel
 from loramix.pocket.tasks import Task
@@ -125,7 +125,7 @@ def collect_inputs(
         step: called with how many rows are done, and how many there are.
 
     Returns:
-        Skill → path → [D_in, D_in] float64.
+        Skill → path → [D_in, D_in] float64; of embeddings the diagonal, [D_in].
     """
     paths = list(dict.fromkeys(path for adapter in adapters.values() for path in adapter.modules))
     layers = dict(base.model.named_modules())
@@ -134,7 +134,7 @@ def collect_inputs(
     found: dict[str, dict[str, Tensor]] = {}
     for name, adapter in adapters.items():
         mixed.add("skill", adapter)
-        grams = _Grams()
+        grams = _Grams(count_tokens(base))
         hooks = [layers[path].register_forward_pre_hook(grams.hook(path)) for path in paths]
         try:
             for prompt, answer in rows[name]:
@@ -157,9 +157,15 @@ def _ids(base: Base, prompt: str, answer: str) -> Tensor:
 
 
 class _Grams:
-    """Sums of xᵀx, one for all modules that are given the same tensor."""
+    """Sums of xᵀx, one for all modules that are given the same tensor.
 
-    def __init__(self) -> None:
+    Args:
+        tokens: how many there are. An embedding reads one-hot tokens, and their sum has how often
+            each came up on its diagonal, and nothing else.
+    """
+
+    def __init__(self, tokens: int) -> None:
+        self._all = tokens
         self.last: Tensor | None = None
         self._leader = ""
         self._leaders: dict[str, str] = {}
@@ -174,8 +180,12 @@ class _Grams:
                 return
             self.last, self._leader = x, path
             self._leaders[path] = path
-            flat = x.reshape(-1, x.shape[-1]).double()
-            product = (flat.T @ flat).cpu()
+            if x.is_floating_point():
+                flat = x.reshape(-1, x.shape[-1]).double()
+                product = (flat.T @ flat).cpu()
+            else:
+                flat = x.flatten()
+                product = token_counts(flat, self._all)
             if path in self._sums:
                 self._sums[path] += product
             else:
@@ -187,5 +197,5 @@ class _Grams:
     def finish(self) -> dict[str, Tensor]:
         for path, gram in self._sums.items():
             gram /= self._tokens[path]
-            gram.diagonal().add_(RIDGE * gram.diagonal().mean() + 1e-12)
+            steady(gram)
         return {path: self._sums[leader] for path, leader in self._leaders.items()}

@@ -27,7 +27,8 @@ class Share:
         delta: ΔW_k, [D_out, D_in] as a product; rank 0 where the skill leaves the matrix alone.
         weight: g_k, at least 0.
         gram: X_kᵀX_k, [D_in, D_in], of the inputs x that the matrix has in prompts of the skill;
-            only for methods that need inputs.
+            of embeddings, which read one-hot tokens, its diagonal [D_in]. Only for methods that
+            need inputs.
         cross: Y_kᵀX_k, [D_out, D_in], of those inputs and what the update should add to the
             outputs there; None is ΔW_k X_kᵀX_k.
     """
@@ -169,11 +170,13 @@ def regmean(shares: Sequence[Share], setting: Setting) -> Cut:
     keeps the leading left singular vectors of ΔW L.
     """
     active = [(share, _gram(share)) for share in shares if share.weight]
-    low = torch.linalg.cholesky(torch.stack([s.weight * gram for s, gram in active]).sum(0))
-    product = stacked([Product(s.delta.A @ gram, s.delta.B * s.weight) for s, gram in active])
-    a = torch.cholesky_solve(product.A.T, low).T * sum(share.weight for share in shares)
+    low = _root([s.weight * gram for s, gram in active])
+    product = stacked(
+        [Product(_times(s.delta.A, gram), s.delta.B * s.weight) for s, gram in active]
+    )
+    a = _over(product.A, low) * sum(share.weight for share in shares)
     merged = Product(a, product.B)
-    spectrum = thin_spectrum(Product(a @ low, product.B))
+    spectrum = thin_spectrum(Product(_times(a, low), product.B))
     u = spectrum.U[:, : setting.rank]
     cut = Product((u.T @ product.B) @ a, u)
     rest = stacked([merged, Product(cut.A, -cut.B)])
@@ -190,12 +193,13 @@ def regmean_seq(shares: Sequence[Share], setting: Setting) -> Cut:
     before it lost, as in GPTAQ (arXiv 2504.02692, eq. 4). The cut is that of `regmean`.
     """
     active = [(share, _gram(share)) for share in shares if share.weight]
-    low = torch.linalg.cholesky(torch.stack([s.weight * gram for s, gram in active]).sum(0))
-    cross = torch.stack(
-        [s.weight * (s.delta.dense() @ gram if s.cross is None else s.cross) for s, gram in active]
-    ).sum(0)
-    merged = torch.cholesky_solve(cross.T, low).T
-    u = dense_spectrum(merged @ low, setting.rank, setting.seed).U
+    low = _root([s.weight * gram for s, gram in active])
+    crosses = [
+        s.weight * (_times(s.delta.dense(), gram) if s.cross is None else s.cross)
+        for s, gram in active
+    ]
+    merged = _over(torch.stack(crosses).sum(0), low)
+    u = dense_spectrum(_times(merged, low), setting.rank, setting.seed).U
     cut = Product(u.T @ merged, u)
     total = float(merged.square().sum())
     return Cut(cut, float((merged - cut.dense()).square().sum()), total)
@@ -303,6 +307,25 @@ def _gram(share: Share) -> Tensor:
             hint="use another method, or give examples of each skill",
         )
     return share.gram
+
+
+def _root(grams: Sequence[Tensor]) -> Tensor:
+    """L of L Lᵀ = Σ G_k; of diagonals the diagonal."""
+    whole = torch.stack(list(grams)).sum(0)
+    return whole.sqrt() if whole.dim() == 1 else torch.linalg.cholesky(whole)
+
+
+def _times(matrix: Tensor, gram: Tensor) -> Tensor:
+    """M G, where G may be a diagonal."""
+    return matrix * gram if gram.dim() == 1 else matrix @ gram
+
+
+def _over(matrix: Tensor, low: Tensor) -> Tensor:
+    """M (L Lᵀ)⁻¹."""
+    if low.dim() == 1:
+        return matrix / low.square()
+    solved: Tensor = torch.cholesky_solve(matrix.T, low).T
+    return solved
 
 
 def _cut(spectrum: Spectrum, rank: int) -> Cut:

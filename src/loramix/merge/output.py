@@ -219,7 +219,7 @@ def add_to_weights(model: torch.nn.Module, adapter: Adapter) -> None:
                 hint="leave out --full: as an adapter the expert changes only one of them",
             )
         delta = module.delta()
-        delta = delta.T if is_conv1d(target) else delta
+        delta = delta.T if is_conv1d(target) or module.embedding else delta
         target.weight.copy_((target.weight.double() + delta).to(target.weight.dtype))
 
 

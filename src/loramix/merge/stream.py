@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from loramix.base import Base, encode_prompt, is_conv1d
-from loramix.lora import Adapter, LoraModule
+from loramix.lora import Adapter, LoraModule, embedded_paths
 from loramix.mixed import MixedModel
 from loramix.peft_config import plain_config
 
@@ -48,6 +48,7 @@ class Stream:
         self._base, self._adapters = base, adapters
         self._layers = dict(base.model.named_modules())
         self._paths = list(dict.fromkeys(p for a in adapters.values() for p in a.modules))
+        self._embeddings = embedded_paths(adapters)
         self._mixed = MixedModel(base.model)
         self._tokens = self._fitting(rows)
         self._leader: dict[str, str] = {}
@@ -73,13 +74,21 @@ class Stream:
         """The merged matrix of `path`; those after it will meet its outputs."""
         self._placed[path] = module
 
-    def moments(self, name: str, path: str) -> tuple[Tensor, Tensor]:
+    def moments(self, name: str, path: str) -> tuple[Tensor, Tensor | None]:
         """(X̂ᵀX̂ + ρI, YᵀX̂ + ρΔW) of one skill and one matrix, means over its tokens.
+
+        As the `gram` and the `cross` of a `Share`: of embeddings a diagonal, and None.
 
         X̂ [N, D_in] is what the expert so far gives the matrix, X what the skill gives it, and
         Y = X (W + ΔW)ᵀ - X̂ Wᵀ what the merged update should add.
         """
+        module = self._adapters[name].modules.get(path)
         leader = self._leader[path]
+        if path in self._embeddings:  # whatever was merged, the tokens are the same
+            tokens = self._own[name][leader].long()
+            counts = token_counts(tokens, count_tokens(self._base)) / len(tokens)
+            steady(counts)
+            return counts, None
         if leader != self._group:
             self._group = leader
             self._now = {skill: self._merged_input(skill, leader) for skill in self._adapters}
@@ -87,13 +96,11 @@ class Stream:
         layer: nn.Module = self._layers[path]
         weight = _weight(layer)
         wanted = (x - seen) @ weight.T
-        module = self._adapters[name].modules.get(path)
         if module is not None:
             a, b = module.A.double(), module.B.double() * module.scaling
             wanted = wanted + (x @ a.T) @ b.T
         gram, cross = seen.T @ seen / len(seen), wanted.T @ seen / len(seen)
-        ridge = RIDGE * float(gram.diagonal().mean()) + 1e-12
-        gram.diagonal().add_(ridge)
+        ridge = steady(gram)
         return gram, cross if module is None else cross + ridge * module.delta()
 
     def _merged_input(self, name: str, leader: str) -> Tensor:
@@ -118,7 +125,9 @@ class Stream:
             for name, some in rows.items()
         }
         widths = {
-            path: m.A.shape[1] for a in self._adapters.values() for path, m in a.modules.items()
+            path: 1 if m.embedding else m.A.shape[1]
+            for a in self._adapters.values()
+            for path, m in a.modules.items()
         }
         room = _MOST // (4 * sum(widths.values()) * len(tokens))  # tokens of each skill
         kept = {}
@@ -176,6 +185,26 @@ class Stream:
             for handle in hooks:
                 handle.remove()  # type: ignore[attr-defined]
         return {path: torch.cat(parts) for path, parts in found.items()}
+
+
+def count_tokens(base: Base) -> int:
+    """How many tokens the embeddings hold."""
+    table: nn.Module = base.model.get_input_embeddings()
+    assert isinstance(table.weight, Tensor)
+    return table.weight.shape[0]
+
+
+def token_counts(tokens: Tensor, all_tokens: int) -> Tensor:
+    """How often each token comes up, [all_tokens] float64: the diagonal of XᵀX of one-hot rows."""
+    return torch.bincount(tokens.cpu(), minlength=all_tokens).double()
+
+
+def steady(gram: Tensor) -> float:
+    """Adds a ridge to XᵀX, or to its diagonal, in place; says which."""
+    diagonal = gram if gram.dim() == 1 else gram.diagonal()
+    ridge = RIDGE * float(diagonal.mean()) + 1e-12
+    diagonal.add_(ridge)
+    return ridge
 
 
 def _weight(layer: nn.Module) -> Tensor:
