@@ -234,6 +234,13 @@ def test_a_table_with_a_header_only_is_said_to_be_empty(tmp_path: Path) -> None:
     assert "no rows" in complaint(write(tmp_path / "x.json", "[]"))
 
 
+def test_an_empty_split_of_a_folder_is_said_to_be_empty(tmp_path: Path) -> None:
+    jsonl(tmp_path / "train.jsonl", ROWS)
+    write(tmp_path / "test.jsonl", "")
+    with pytest.raises(DataError, match=r"The split .test. of .* is empty"):
+        load_examples(DataSource(hub=str(tmp_path), split="test"))
+
+
 def test_a_missing_file_names_the_one_that_was_meant(tmp_path: Path) -> None:
     jsonl(tmp_path / "train.jsonl", ROWS)
     message = complaint(tmp_path / "trian.jsonl")

@@ -117,7 +117,9 @@ def test_each_system_answers_as_it_should(base: Base) -> None:
     assert found["chain"] == 1.0
     assert "ask 0\nM" in answers.asked  # the second reads the first's answer
     assert found["blend_over"]["chain"]["mean"] == -1.0
-    assert found["blend_over"]["base"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    alike = found["blend_over"]["base"]  # on three requests, which prove little
+    assert (alike["mean"], alike["low"]) == (0.0, -alike["high"])
+    assert 0.5 < alike["high"] < 1
     assert apart.asked == ["ask 0", "ask 1", "ask 2"]
     less = evaluate_composites(answers, {"spelled": Spelled()}, n=2)
     assert set(less) == {"base", "top1", "chain", "intervals", "spelled"}  # no blend to compare

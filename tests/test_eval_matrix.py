@@ -395,6 +395,30 @@ def test_a_file_that_is_no_cache_is_put_aside(tmp_path: Path) -> None:
     assert (tmp_path / "answers.broken").read_bytes().startswith(b"this was never")
 
 
+def test_a_cache_with_damaged_pages_is_put_aside_and_a_new_one_keeps_what_is_written(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "answers"
+    questions = [Question(f"ask {i} " * 50, Mix.base(), 8) for i in range(400)]
+    whole = AnswerCache(path, "base", {})
+    for question in questions:
+        whole.put(question, Completion("so", 3, 1, "stop", (7,)))
+    whole.close()
+    raw = bytearray(path.read_bytes())
+    for page in range(2, len(raw) // 4096):  # the first says what the file is
+        raw[page * 4096 : (page + 1) * 4096] = b"x" * 4096
+    path.write_bytes(raw)
+    damaged = AnswerCache(path, "base", {})
+    with pytest.warns(CacheWarning, match=r"is damaged .* now answers\.broken, and a new one"):
+        assert [damaged.get(question) for question in questions].count(None) > 300
+    damaged.put(questions[0], Completion("so", 3, 1, "stop", (7,)))
+    damaged.close()
+    assert not damaged.lost
+    again = AnswerCache(path, "base", {})
+    assert again.get(questions[0]) is not None
+    again.close()
+
+
 def test_a_place_that_cannot_be_written_only_costs_time(answers: Answers, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.warns(CacheWarning, match="Answers are not kept"):

@@ -140,6 +140,10 @@ def test_no_examples_have_no_score() -> None:
 def test_a_difference_is_clear_only_if_it_is_there() -> None:
     assert difference_of([1.0] * 40, [0.0, 0.0, 1.0, 0.0] * 10).low > 0
     assert difference_of([1.0, 0.0] * 20, [0.0, 1.0] * 20).low < 0
+    # as in the sign test, five pairs of five may be chance, six hardly, and none at all is no proof
+    assert difference_of([1.0] * 5, [0.0] * 5).low < 0 < difference_of([1.0] * 6, [0.0] * 6).low
+    same = difference_of([1.0] * 40, [1.0] * 40)
+    assert same.low == -same.high < -0.05
     with pytest.raises(ValueError, match="pairs"):
         difference_of([1.0], [1.0, 0.0])
 
@@ -209,6 +213,10 @@ def test_a_router_is_measured_on_skills_none_and_composites() -> None:
     assert report["low"] <= 0.75 <= report["high"]
     assert report["confusion"]["names"] == ["a", "b", "base"]
     assert report["confusion"]["counts"] == [[2, 1, 0], [0, 1, 0], [0, 0, 2]]
+    assert report["heat"]["rows"] == ["a", "b", "base"]
+    assert report["heat"]["columns"] == ["a", "b", "base"]
+    means = torch.tensor(report["heat"]["scores"])
+    torch.testing.assert_close(means[0], WordRouter().scores(["a", "a a", "b"]).mean(0))
     assert report["none_auroc"] == 1.0
     assert report["top_two"] == 1.0
     assert report["composites"] == {"both": 1.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -268,9 +269,12 @@ def test_each_figure_says_what_to_see_from_its_own_data(page: str, result: dict[
     assert "27 of 28 prompts" in caption(page, "routing")
     assert "1 prompts of sentiment were sent to math" in caption(page, "routing")
     assert "1 got one skill and 1 the base alone" in caption(page, "prompts")
-    assert "blend does best, 0.75, before chain with 0.40; their intervals do not meet" in caption(
-        page, "blends"
-    )
+    # their own intervals do not meet, but they answered the same requests
+    best = "blend does best, 0.75, before chain with 0.40; "
+    assert best + "that may be chance" in caption(page, "blends")
+    clear = copy.deepcopy(result)
+    clear["composites"]["blend_over"]["chain"]["low"] = 0.1
+    assert best + "over the same requests that is clear" in caption(render_report(clear), "blends")
     assert "no earlier task loses anything" in caption(page, "forgetting")
     assert "with one adapter math falls from 0.90 to 0.12" in caption(page, "forgetting")
     assert "Least is kept of math, 50 %" in caption(page, "retention")
@@ -358,6 +362,33 @@ def test_metrics_of_which_less_is_better_are_drawn_but_not_ranked() -> None:
     assert "0.900" in page
     assert "mean score of the base alone" in page
     assert "6.450" not in page
+
+
+def test_a_gain_is_clear_where_the_difference_on_the_same_examples_is() -> None:
+    intervals = {"base": [0.1, 0.6], "skill": [0.4, 0.9]}
+    row = {"base": 0.4, "skill": 0.7, "n": 20, "own_skill": "math", "intervals": intervals}
+    said = "the gain is not clear of chance"
+    for low, clear in ((0.05, True), (-0.05, False), (None, False)):
+        over = {} if low is None else {"over_base": {"mean": 0.3, "low": low, "high": 0.5}}
+        page = render_report({"tasks": {"math": row | {"systems": {"math": over}}}})
+        assert (said not in caption(page, "skills")) == clear
+
+
+def test_the_gates_scores_are_drawn_and_a_long_prompt_loses_its_middle(
+    result: dict[str, Any],
+) -> None:
+    heat = {"rows": ["sentiment", "base"], "columns": ["sentiment", "math", "base"],
+            "scores": [[0.9, 0.08, 0.02], [0.25, 0.05, 0.7]]}  # fmt: skip
+    result = copy.deepcopy(result)
+    result["gate"]["heat"] = heat
+    result["samples"][1]["prompt"] = "Start " + "and on " * 500 + "end"
+    page = render_report(result)
+    assert "rows: prompts of; columns: mean score of" in page
+    assert (
+        "0.70 (base) or more in the mean; most that goes elsewhere is 0.25, of base to sentim"
+        in page
+    )
+    assert re.search(r"Start and on .{300,360} \[… 2,809 letters …\] .{300,360}and on end<", page)
 
 
 def test_what_eval_gives_is_drawn_as_it_is(result: dict[str, Any]) -> None:

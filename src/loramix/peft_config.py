@@ -89,6 +89,19 @@ class LoraSettings(BaseModel):
             raise ValueError("every rank of rank_pattern must be at least 1")
         return value
 
+    @classmethod
+    def of(cls, config: Config) -> LoraSettings:
+        """The shape that a config says; what `to_config` wrote comes back."""
+        return cls(
+            r=config.get("r", 8),
+            alpha=config.get("lora_alpha", 8),
+            target_modules=config["target_modules"],
+            use_rslora=bool(config.get("use_rslora")),
+            rank_pattern=config.get("rank_pattern") or {},
+            alpha_pattern=config.get("alpha_pattern") or {},
+            dropout=config.get("lora_dropout") or 0.0,
+        )
+
     def to_config(self) -> Config:
         """The same as PEFT writes it."""
         targets = self.target_modules

@@ -36,9 +36,10 @@ def evaluate(result: dict[str, Any]) -> None:
     if result["plot"]:
         say(f"plot: {result['plot']}")
     answers = result["answers"]
+    broken = f"{answers['broken']} broken in the cache, " if answers["broken"] else ""
     say(
         f"library: {result['library']} ({answers['computed']} answers written, "
-        f"{answers['cached']} known before, {result['seconds']:.0f} s)"
+        f"{answers['cached']} known before, {broken}{result['seconds']:.0f} s)"
     )
 
 

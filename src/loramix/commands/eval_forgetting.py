@@ -54,9 +54,7 @@ def forgetting_jobs(
     if not configs:
         return []
     largest = max(configs, key=lambda config: int(config["r"]))
-    shape = {"r": largest["r"], "alpha": largest["lora_alpha"],
-             "target_modules": largest["target_modules"]}  # fmt: skip
-    lora = LoraSettings.model_validate(shape)
+    lora = LoraSettings.of(largest)
     return [SkillJob(name, some[:ROWS], (), lora) for name, some in rows.items()]
 
 

@@ -265,7 +265,7 @@ def _head(
 
     return {
         "title": "loramix eval",
-        "lead": f"The library {library.path.name} on the frozen base {base.id}, on held-out "
+        "lead": f"The skills in {library.path.name}/ on the frozen base {base.id}, on held-out "
         f"examples, {date.today():%d %B %Y}.",
         "footer": f"loramix {__version__}, loramix eval",
         "phases": dict(phases),

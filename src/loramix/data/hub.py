@@ -27,15 +27,17 @@ def read_dataset(dataset: str, name: str | None, split: str) -> Iterator[Row]:
         table = _load(datasets, dataset, name, split)
     except DataError:
         raise
-    except Exception as error:  # `datasets` raises many types: not found, offline, broken files
+    except ValueError as error:
+        if "corresponds to no data" not in str(error):
+            raise _unloadable(dataset, error) from error
         raise DataError(
-            f"The dataset '{dataset}' cannot be loaded",
-            given=f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
-            if str(error).strip()
-            else type(error).__name__,
-            hint="check its id, `name` and `split`, and the network; or download it to a folder "
-            "and give that as `path`",
+            f"The split '{split}' of '{dataset}' is empty",
+            given="no rows",
+            expected="at least one",
+            hint="choose another split, or put rows into its file",
         ) from error
+    except Exception as error:  # `datasets` raises many types: not found, offline, broken files
+        raise _unloadable(dataset, error) from error
     labels = {
         column: feature
         for column, feature in table.features.items()
@@ -47,6 +49,17 @@ def read_dataset(dataset: str, name: str | None, split: str) -> Iterator[Row]:
             # -1 is how datasets mark a label that is not public.
             values[column] = None if code is None or code < 0 else feature.int2str(code)
         yield Row(values, f"{dataset}, {split}, row {number}")
+
+
+def _unloadable(dataset: str, error: Exception) -> DataError:
+    said = str(error).strip()
+    kind = type(error).__name__
+    return DataError(
+        f"The dataset '{dataset}' cannot be loaded",
+        given=f"{kind}: {said.splitlines()[0][:200]}" if said else kind,
+        hint="check its id, `name` and `split`, and the network; or download it to a folder "
+        "and give that as `path`",
+    )
 
 
 def _load(datasets: Any, dataset: str, name: str | None, split: str) -> Any:

@@ -70,6 +70,7 @@ class AnswerCache:
     def __init__(self, path: Path, base: str, skills: Mapping[str, str]) -> None:
         self.path, self._base, self._skills = path, base, skills
         self.hits = self.broken = 0
+        self._renewed = False
         self._committed = time.monotonic()
         self._connection = self._open()
         self.lost = self._connection is None
@@ -113,7 +114,10 @@ class AnswerCache:
             if found is None:
                 return None
             value = read(_read(*found))
-        except (sqlite3.Error, ValueError, TypeError, KeyError, AttributeError):
+        except (sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:
+            if _is_damage(error):
+                self._failed(error)
+                return None
             self.broken += 1
             if self.broken == 1:
                 _warn(f"{self.path}: a broken entry; what it held is computed again")
@@ -132,7 +136,7 @@ class AnswerCache:
             if time.monotonic() - self._committed > _EVERY:
                 self.commit()
         except sqlite3.Error as error:
-            self._give_up(error)
+            self._failed(error)
 
     def commit(self) -> None:
         """Force what was put to the disk."""
@@ -141,7 +145,7 @@ class AnswerCache:
             try:
                 self._connection.commit()
             except sqlite3.Error as error:
-                self._give_up(error)
+                self._failed(error)
 
     def close(self) -> None:
         """Commit and let go of the file."""
@@ -173,7 +177,7 @@ class AnswerCache:
             try:
                 return _connect(self.path)
             except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):  # a disk, a lock: not the content
+                if not _is_damage(error):
                     raise
                 aside = self.path.with_name(f"{self.path.name}.broken")
                 _warn(f"{self.path} is no cache ({error}); it is now {aside.name}, and a new one "
@@ -184,13 +188,22 @@ class AnswerCache:
             _warn(f"Answers are not kept: {self.path}: {error}")
             return None
 
-    def _give_up(self, error: sqlite3.Error) -> None:
-        _warn(f"Answers are no longer kept: {self.path}: {error}")
+    def _failed(self, error: Exception) -> None:
+        """A new file in the place of a damaged one, once; else answers are no longer kept."""
         connection, self._connection = self._connection, None
-        self.lost = True
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
+        if _is_damage(error) and not self._renewed:
+            self._renewed = True
+            aside = self.path.with_name(f"{self.path.name}.broken")
+            _warn(f"{self.path} is damaged ({error}); it is now {aside.name}, and a new one begins")
+            with contextlib.suppress(OSError, sqlite3.Error):
+                self.path.replace(aside)
+                self._connection = _connect(self.path)
+                return
+        _warn(f"Answers are no longer kept: {self.path}: {error}")
+        self.lost = True
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -206,6 +219,12 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the content of the file is at fault, and not a disk or a lock."""
+    content = isinstance(error, sqlite3.DatabaseError)
+    return content and not isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError)
 
 
 def _read(answer: str, digest: str) -> Any:

@@ -11,6 +11,7 @@ from loramix.evaluate.metrics import (
     figure_interval,
     interval_of,
     interval_of_mean,
+    paired_interval,
     resampled_means,
 )
 from loramix.evaluate.result import Cell, Matrix, MultiDomain, TaskRow
@@ -106,6 +107,10 @@ def _difference(
     """Paired: the same seed has drawn the same examples for both."""
     one, two = (float(metric.figure(measured[n].marks.values.mean(axis=0))) for n in (name, other))
     low, high = interval_of(resampled[name] - resampled[other])
+    values = [measured[n].marks.values for n in (name, other)]
+    if values[0].shape[1] == 1 and all((each >= 0).all() and (each <= 1).all() for each in values):
+        differences = (values[0] - values[1])[:, 0]
+        low, high = paired_interval(differences, one - two, resampled[name] - resampled[other])
     return {"mean": one - two, "low": low, "high": high}
 
 

@@ -31,7 +31,8 @@ def evaluate_router(
 
     Returns:
         `accuracy` with `low` and `high`: the right skill is the best of all scores, `base`
-        among them; `macro_f1`, `confusion` (with the none prompts as the row `base`), `ece` and
+        among them; `macro_f1`, `confusion` (with the none prompts as the row `base`), `heat`, the
+        mean scores (`columns`) of the prompts of each skill and of none (`rows`), `ece` and
         `calibration` of the highest score; `none_auroc`, how well the score of `base` tells
         none prompts from the others; `top_two`, the share of composites whose two skills are
         the best two, and `composites`, the same for each kind.
@@ -64,6 +65,13 @@ def evaluate_router(
             torch.cat([scores[:, -1], none_scores[:, -1]]).tolist(),
             [False] * len(texts) + [True] * len(none_prompts),
         ),
+    }
+    groups = {name: scores[[t == name for t in truth]] for name in prompts}
+    groups |= {BASE: none_scores} if len(none_prompts) else {}
+    report["heat"] = {
+        "rows": [name for name, group in groups.items() if len(group)],
+        "columns": list(names),
+        "scores": [group.mean(dim=0).tolist() for group in groups.values() if len(group)],
     }
     kinds = {
         name: top_two_share(router, skills, group)

@@ -154,6 +154,7 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
         "matrix": matrix and sentences.about_matrix(matrix),
         "routing": gate and sentences.about_routing(gate["confusion"]),
         "calibration": gate and sentences.about_calibration(gate),
+        "heat": gate.get("heat") and sentences.about_heat(gate["heat"]),
         "routers": routers and sentences.about_routers(routers),
         "samples": samples and sentences.about_samples(samples),
         "blends": blends and sentences.about_blends(blends),
@@ -184,6 +185,7 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
         "failures": None if result.get("failures") is None
         else {"rows": comparisons.failure_rows(result)},
         "confusion": gate and parts.confusion_map(**gate["confusion"]),
+        "heat_of_scores": gate.get("heat") and parts.score_map(gate["heat"]),
         "gate_tiles": parts.gate_numbers(gate),
         "routers": routers,
         "samples": [parts.sample_card(sample, colors) for sample in samples],

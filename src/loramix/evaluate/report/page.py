@@ -169,6 +169,10 @@ chance: their interval holds nought.</p>
 <figure><figcaption>{{ see.calibration }}</figcaption>
 <div class="card plots">{{ plots.calibration }}</div></figure>
 </div>
+{%- if heat_of_scores %}
+<figure><figcaption>{{ see.heat }}</figcaption>
+<div class="card">{{ heat(heat_of_scores) }}</div></figure>
+{%- endif %}
 {%- if gate_tiles %}{{ tiles(gate_tiles) }}{% endif %}
 </section>
 {%- endif %}

@@ -178,6 +178,23 @@ def confusion_map(names: Sequence[str], counts: Sequence[Sequence[int]]) -> dict
     return {"columns": list(names), "rows": rows, "caption": caption}
 
 
+def score_map(heat: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean scores that the gate gives (columns) to the prompts of each skill (rows)."""
+    rows = [
+        {
+            "name": name,
+            "cells": [
+                {"text": f"{s:.2f}" if s >= 0.005 else "", "share": round(s, 3), "own": False,
+                 "within": ""}
+                for s in scores
+            ],
+        }
+        for name, scores in zip(heat["rows"], heat["scores"], strict=True)
+    ]  # fmt: skip
+    caption = "rows: prompts of; columns: mean score of"
+    return {"columns": list(heat["columns"]), "rows": rows, "caption": caption}
+
+
 def matrix_map(matrix: Mapping[str, Any]) -> dict[str, Any]:
     """Scores of every system (column) on every task (row).
 
@@ -279,6 +296,19 @@ def gate_numbers(gate: Mapping[str, Any]) -> list[dict[str, str]]:
     return [tile(figure(gate[k]), label) for k, label in shown if known(gate.get(k))]
 
 
+_SHOWN = 700
+"""Letters of a prompt that are shown."""
+
+
+def _middle_out(text: str) -> str:
+    """A long text without its middle: a request stands at one end or the other."""
+    if len(text) <= _SHOWN:
+        return text
+    left_out = len(text) - _SHOWN
+    half = _SHOWN // 2
+    return f"{text[:half].rstrip()} [… {left_out:,} letters …] {text[-half:].lstrip()}"
+
+
 def sample_card(sample: Mapping[str, Any], colors: Mapping[str, str]) -> dict[str, Any]:
     """A prompt, its mix as shares of a bar, the gate's scores, and the answer."""
     mix = dict(sample.get("mix") or {})
@@ -286,7 +316,7 @@ def sample_card(sample: Mapping[str, Any], colors: Mapping[str, str]) -> dict[st
     ranked = sorted((sample.get("scores") or {}).items(), key=lambda item: -item[1])
     return {
         "title": sample.get("title", ""),
-        "prompt": sample["prompt"],
+        "prompt": _middle_out(sample["prompt"]),
         "text": sample.get("text"),
         "expected": sample.get("expected"),
         "recipe": ", ".join(f"{n} {w:.2f}" for n, w in mix.items()) or str(Mix.base()),

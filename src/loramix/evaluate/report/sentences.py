@@ -91,10 +91,14 @@ def about_skills(rows: Rows) -> str:
 
 
 def _clear(row: Mapping[str, Any]) -> bool:
-    """Whether the skill is above the base, and their intervals, where known, do not meet."""
+    """Whether the skill is above the base: by the interval of their difference where that is
+    known, else by whether their own, where they are, do not meet."""
     intervals = row.get("intervals") or {}
     if row["skill"] <= row["base"]:
         return False
+    own = (row.get("systems") or {}).get(row.get("own_skill")) or {}
+    if known((own.get("over_base") or {}).get("low")):
+        return bool(own["over_base"]["low"] > 0)
     if "skill" not in intervals or "base" not in intervals:
         return True
     return bool(intervals["skill"][0] > intervals["base"][1])
@@ -193,6 +197,23 @@ def about_calibration(gate: Mapping[str, Any]) -> str:
     )
 
 
+def about_heat(heat: Mapping[str, Any]) -> str:
+    """What the gate gives a prompt's own skill, and where most of the rest goes."""
+    own, others = {}, {}
+    for name, scores in zip(heat["rows"], heat["scores"], strict=True):
+        for column, score in zip(heat["columns"], scores, strict=True):
+            if column == name:
+                own[name] = score
+            else:
+                others[name, column] = score
+    least = min(own, key=lambda name: own[name])
+    said = f"Of its own prompts' score each gets {own[least]:.2f} ({least}) or more in the mean"
+    if others:
+        name, column = max(others, key=lambda pair: others[pair])
+        said += f"; most that goes elsewhere is {others[name, column]:.2f}, of {name} to {column}"
+    return f"{said}."
+
+
 def about_routers(routers: Rows) -> str:
     """The best one, and the next."""
     ranked = sorted(routers, key=lambda name: -routers[name]["accuracy"])
@@ -248,9 +269,13 @@ def about_composites(composites: Mapping[str, Any]) -> str:
     said = f"Over all kinds {best} does best, {short(scores[best])}"
     if len(ranked) == 1:
         return f"{said}."
-    intervals = composites.get("intervals") or {}
-    clear = ""
-    if best in intervals and ranked[1] in intervals:
+    intervals, over = composites.get("intervals") or {}, composites.get("blend_over") or {}
+    clear, paired = "", {best, ranked[1]} - {"blend"}
+    if "blend" in (best, ranked[1]) and over.get(*paired):
+        ends = over[paired.pop()]
+        apart = ends["low"] > 0 if best == "blend" else ends["high"] < 0
+        clear = "; over the same requests that is clear" if apart else "; that may be chance"
+    elif best in intervals and ranked[1] in intervals:
         apart = intervals[best][0] > intervals[ranked[1]][1]
         clear = "; their intervals do not meet" if apart else "; their intervals overlap"
     said += f", before {ranked[1]} with {short(scores[ranked[1]])}{clear}"
@@ -281,6 +306,9 @@ def about_forgetting(forgetting: Mapping[str, Any]) -> str:
             if fall > 0
             else f"{what} no earlier task loses anything (largest fall {short(fall)})"
         )
+    if forgetting.get("examples"):
+        said[-1] += f" (it learned at most {_count(forgetting['examples'], 'row')} of each task, "
+        said[-1] += "the skills all of theirs: look at how a line goes on, not at its start)"
     return "; ".join(said) + "."
 
 
