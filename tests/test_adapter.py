@@ -540,3 +540,14 @@ def test_reading_is_quiet(folder: Path, caplog: pytest.LogCaptureFixture, capsys
         read_adapter(folder)
     assert not caplog.records
     assert capsys.readouterr() == ("", "")
+
+
+def test_settings_come_back_from_the_config_that_they_wrote() -> None:
+    for shape in (
+        LoraSettings(),
+        LoraSettings(
+            r=4, alpha=6, target_modules="all-linear", use_rslora=True, dropout=0.5,
+            rank_pattern={"embed_tokens": 8}, alpha_pattern={"embed_tokens": 16},
+        ),
+    ):  # fmt: skip
+        assert LoraSettings.of(shape.to_config()) == shape
