@@ -146,3 +146,7 @@ def test_a_base_of_tinyllamas_shape_needs_no_other_change(data: Path, tmp_path: 
     assert all(skill["steps"] == 1 for skill in report["skills"].values())
     assert (tmp_path / "library" / "skills" / "code" / "adapter_model.safetensors").is_file()
     assert report["peak_rss_mb"] <= 12_000
+    page = tmp_path / "report.html"
+    told = ran("eval", str(config), "--limit", "1", "--report", str(page), "--no-cache")
+    assert set(told["tasks"]) == set(names)
+    assert '<section id="skills">' in page.read_text("utf-8")
