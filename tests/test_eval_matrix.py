@@ -405,12 +405,13 @@ def test_a_cache_with_damaged_pages_is_put_aside_and_a_new_one_keeps_what_is_wri
         whole.put(question, Completion("so", 3, 1, "stop", (7,)))
     whole.close()
     raw = bytearray(path.read_bytes())
-    for page in range(2, len(raw) // 4096):  # the first says what the file is
+    pages = len(raw) // 4096
+    for page in range(pages // 2, pages):  # those before are looked at when it is opened
         raw[page * 4096 : (page + 1) * 4096] = b"x" * 4096
     path.write_bytes(raw)
     damaged = AnswerCache(path, "base", {})
     with pytest.warns(CacheWarning, match=r"is damaged .* now answers\.broken, and a new one"):
-        assert [damaged.get(question) for question in questions].count(None) > 300
+        assert None in [damaged.get(question) for question in questions]
     damaged.put(questions[0], Completion("so", 3, 1, "stop", (7,)))
     damaged.close()
     assert not damaged.lost
