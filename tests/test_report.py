@@ -384,6 +384,8 @@ def test_the_gates_scores_are_drawn_and_a_long_prompt_loses_its_middle(
     result["samples"][1]["prompt"] = "Start " + "and on " * 500 + "end"
     page = render_report(result)
     assert "rows: prompts of; columns: mean score of" in page
+    result["gate"]["heat"] = {"rows": [], "columns": ["sentiment"], "scores": []}
+    assert "columns: mean score of" not in render_report(result)
     assert (
         "0.70 (base) or more in the mean; most that goes elsewhere is 0.25, of base to sentim"
         in page

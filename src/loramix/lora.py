@@ -109,6 +109,7 @@ def check_fit(adapter: Adapter, base: Base | nn.Module) -> None:
 
     Raises:
         AdapterMismatchError: names the layers that are not there, or the shape that differs.
+        UnsupportedAdapterError: a layer is neither linear nor the embedding of the tokens.
     """
     model = model_of(base)
     layers = dict(model.named_modules())

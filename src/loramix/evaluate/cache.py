@@ -179,14 +179,16 @@ class AnswerCache:
             except sqlite3.DatabaseError as error:
                 if not _is_damage(error):
                     raise
-                aside = self.path.with_name(f"{self.path.name}.broken")
-                _warn(f"{self.path} is no cache ({error}); it is now {aside.name}, and a new one "
-                      "begins")  # fmt: skip
-                self.path.replace(aside)
-                return _connect(self.path)
+                return self._begin_anew(f"is no cache ({error})")
         except (OSError, sqlite3.Error) as error:
             _warn(f"Answers are not kept: {self.path}: {error}")
             return None
+
+    def _begin_anew(self, fault: str) -> sqlite3.Connection:
+        aside = self.path.with_name(f"{self.path.name}.broken")
+        _warn(f"{self.path} {fault}; it is now {aside.name}, and a new one begins")
+        self.path.replace(aside)
+        return _connect(self.path)
 
     def _failed(self, error: Exception) -> None:
         """A new file in the place of a damaged one, once; else answers are no longer kept."""
@@ -196,11 +198,8 @@ class AnswerCache:
                 connection.close()
         if _is_damage(error) and not self._renewed:
             self._renewed = True
-            aside = self.path.with_name(f"{self.path.name}.broken")
-            _warn(f"{self.path} is damaged ({error}); it is now {aside.name}, and a new one begins")
             with contextlib.suppress(OSError, sqlite3.Error):
-                self.path.replace(aside)
-                self._connection = _connect(self.path)
+                self._connection = self._begin_anew(f"is damaged ({error})")
                 return
         _warn(f"Answers are no longer kept: {self.path}: {error}")
         self.lost = True
@@ -223,8 +222,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _is_damage(error: Exception) -> bool:
     """Whether the content of the file is at fault, and not a disk or a lock."""
-    content = isinstance(error, sqlite3.DatabaseError)
-    return content and not isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError)
+    return type(error) is sqlite3.DatabaseError  # disks, locks and misuse have kinds of their own
 
 
 def _read(answer: str, digest: str) -> Any:

@@ -106,11 +106,12 @@ def _difference(
 ) -> dict[str, float]:
     """Paired: the same seed has drawn the same examples for both."""
     one, two = (float(metric.figure(measured[n].marks.values.mean(axis=0))) for n in (name, other))
-    low, high = interval_of(resampled[name] - resampled[other])
+    apart = resampled[name] - resampled[other]
     values = [measured[n].marks.values for n in (name, other)]
     if values[0].shape[1] == 1 and all((each >= 0).all() and (each <= 1).all() for each in values):
-        differences = (values[0] - values[1])[:, 0]
-        low, high = paired_interval(differences, one - two, resampled[name] - resampled[other])
+        low, high = paired_interval((values[0] - values[1])[:, 0], one - two, apart)
+    else:
+        low, high = interval_of(apart)
     return {"mean": one - two, "low": low, "high": high}
 
 

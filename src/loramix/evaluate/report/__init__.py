@@ -185,7 +185,7 @@ def _values(result: Mapping[str, Any]) -> dict[str, Any]:
         "failures": None if result.get("failures") is None
         else {"rows": comparisons.failure_rows(result)},
         "confusion": gate and parts.confusion_map(**gate["confusion"]),
-        "heat_of_scores": gate.get("heat") and parts.score_map(gate["heat"]),
+        "heat_of_scores": see["heat"] and parts.score_map(gate["heat"]),
         "gate_tiles": parts.gate_numbers(gate),
         "routers": routers,
         "samples": [parts.sample_card(sample, colors) for sample in samples],

@@ -206,6 +206,8 @@ def about_heat(heat: Mapping[str, Any]) -> str:
                 own[name] = score
             else:
                 others[name, column] = score
+    if not own:
+        return ""
     least = min(own, key=lambda name: own[name])
     said = f"Of its own prompts' score each gets {own[least]:.2f} ({least}) or more in the mean"
     if others:
