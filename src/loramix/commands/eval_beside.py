@@ -31,7 +31,7 @@ PARTS = {
 }
 NOTHING = "none"
 SMALL = 50_000_000
-"""Parameters of a base up to which a report merges and weighs without being asked."""
+"""Parameters of a base up to which a report has all parts without being asked."""
 
 METHOD = "regmean"
 ALL_SKILLS = "all skills merged"
@@ -75,7 +75,7 @@ class Beside:
             cannot: what `impossible` says.
         """
         small = sum(p.numel() for p in base.model.parameters()) <= SMALL
-        light = ["samples", *(["merging", "storage"] if small else [])]
+        light = list(PARTS) if small else ["samples"]
         parts = list(also) if also is not None else light if report else []
         parts = [part for part in parts if part not in cannot]
         missing = {
@@ -164,8 +164,7 @@ def measure_beside(
                 found["storage"] = storage_of(base, library, answers)
             except LoramixError as error:
                 beside.give_up("storage", error)
-    asked = "forgetting" in beside.parts
-    if asked:
+    if "forgetting" in beside.parts:
         with phases.phase("see what is forgotten") as step:
             forgot = forgetting_of(base, wanted, library, settings, answers, seed, step)
     else:
@@ -176,13 +175,14 @@ def measure_beside(
             forgot |= {"base": rows}
         found["forgetting"] = forgot
         beside.missing.pop("forgetting", None)
-    elif asked:
-        raise UsageError(
+    elif "forgetting" in beside.parts:
+        error = UsageError(
             "What is forgotten can be measured where two skills have training data.",
             given=f"tasks {', '.join(task.name for task in wanted.tasks)}",
             expected="builtin tasks with skills, or the YAML that the skills were trained with",
-            hint="loramix eval CONFIG.yaml, or leave forgetting out of --also",
+            hint="name such tasks, or give the YAML: loramix eval CONFIG.yaml",
         )
+        beside.give_up("forgetting", error)
     return found | {"not_measured": beside.told()}
 
 
