@@ -176,13 +176,13 @@ def measure_beside(
         found["forgetting"] = forgot
         beside.missing.pop("forgetting", None)
     elif "forgetting" in beside.parts:
-        error = UsageError(
+        cause = UsageError(
             "What is forgotten can be measured where two skills have training data.",
             given=f"tasks {', '.join(task.name for task in wanted.tasks)}",
             expected="builtin tasks with skills, or the YAML that the skills were trained with",
             hint="name such tasks, or give the YAML: loramix eval CONFIG.yaml",
         )
-        beside.give_up("forgetting", error)
+        beside.give_up("forgetting", cause)
     return found | {"not_measured": beside.told()}
 
 
