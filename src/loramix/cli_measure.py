@@ -162,8 +162,8 @@ def evaluate(
         typer.Option(
             metavar="A,B",
             help="Beside the scores: samples, merging (all skills into one), storage, forgetting "
-            "(trains for a while); or none. Without it a report has all of them on a small base, "
-            "samples and what an earlier run kept on others.",
+            "(trains for a while); all or none. Without it a report has samples, on a small base "
+            "merging and storage, and what an earlier run kept.",
         ),
     ] = None,
     cache: Annotated[

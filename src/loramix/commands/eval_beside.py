@@ -29,9 +29,9 @@ PARTS = {
     "storage": "adapters and full models on disk and in memory",
     "forgetting": "what earlier skills lose when later ones are learned",
 }
-NOTHING = "none"
+NOTHING, ALL = "none", "all"
 SMALL = 50_000_000
-"""Parameters of a base up to which a report has all parts without being asked."""
+"""Parameters of a base up to which a report merges and weighs without being asked."""
 
 METHOD = "regmean"
 ALL_SKILLS = "all skills merged"
@@ -44,7 +44,9 @@ def parse_also(text: str | None) -> list[str] | None:
         return None
     if text.strip() == NOTHING:
         return []
-    hint = f"name some of them, with commas, or {NOTHING}"
+    if text.strip() == ALL:
+        return list(PARTS)
+    hint = f"name some of them, with commas, {ALL} or {NOTHING}"
     return list(dict.fromkeys(parse_names("--also", text, PARTS, "part of a report", hint)))
 
 
@@ -75,7 +77,7 @@ class Beside:
             cannot: what `impossible` says.
         """
         small = sum(p.numel() for p in base.model.parameters()) <= SMALL
-        light = list(PARTS) if small else ["samples"]
+        light = ["samples", *(["merging", "storage"] if small else [])]
         parts = list(also) if also is not None else light if report else []
         parts = [part for part in parts if part not in cannot]
         missing = {
@@ -164,7 +166,8 @@ def measure_beside(
                 found["storage"] = storage_of(base, library, answers)
             except LoramixError as error:
                 beside.give_up("storage", error)
-    if "forgetting" in beside.parts:
+    asked = "forgetting" in beside.parts
+    if asked:
         with phases.phase("see what is forgotten") as step:
             forgot = forgetting_of(base, wanted, library, settings, answers, seed, step)
     else:
@@ -175,14 +178,13 @@ def measure_beside(
             forgot |= {"base": rows}
         found["forgetting"] = forgot
         beside.missing.pop("forgetting", None)
-    elif "forgetting" in beside.parts:
-        cause = UsageError(
+    elif asked:
+        raise UsageError(
             "What is forgotten can be measured where two skills have training data.",
             given=f"tasks {', '.join(task.name for task in wanted.tasks)}",
             expected="builtin tasks with skills, or the YAML that the skills were trained with",
-            hint="name such tasks, or give the YAML: loramix eval CONFIG.yaml",
+            hint="loramix eval CONFIG.yaml, or leave forgetting out of --also",
         )
-        beside.give_up("forgetting", cause)
     return found | {"not_measured": beside.told()}
 
 

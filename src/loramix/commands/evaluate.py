@@ -74,7 +74,7 @@ def evaluate(
         plot: an SVG, PNG or PDF file to draw into.
         report: a file for the page that `write_report` makes.
         also: parts beside the scores, see `PARTS` in `eval_beside`, several with commas, or
-            `none`; None is, where a report is made, what costs little.
+            `all`, or `none`; None is, where a report is made, what costs little.
         cache: a file of earlier answers; None is one in the user's cache folder.
         use_cache: whether there is one at all.
         library: its folder; None is the YAML's, or the shipped one.
