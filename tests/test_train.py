@@ -73,16 +73,28 @@ def rows_of(base: Base, some: Sequence[Example]) -> list[TokenRow]:
     return [TokenRow(*encode_example(base, e.prompt, e.completion)) for e in some]
 
 
-def module_of(base: Base, *names: str, **more: Any) -> TrainModule:
+def module_of(base: Base, *names: str, dropout: float = 0.0, **more: Any) -> TrainModule:
     mixed = MixedModel(base.model)
     targets = TARGETS.get(base.model.config.model_type, ("q_proj", "v_proj"))
     for seed, name in enumerate(names):
-        adapter = init_adapter(base, LoraSettings(r=4, target_modules=targets), seed)
+        settings = LoraSettings(r=4, dropout=dropout, target_modules=targets)
+        adapter = init_adapter(base, settings, seed)
+        generator = torch.Generator().manual_seed(seed)
         for lora in adapter.modules.values():
-            lora.B.normal_(std=0.2)
+            lora.B.normal_(std=0.2, generator=generator)
         mixed.add(name, adapter, trainable=True)
     options = {"bf16": False, "checkpointing": False, "longest": 99, "pad_id": base.pad_id, **more}
     return TrainModule(mixed, **options)
+
+
+def test_dropout_acts_on_what_is_learned_and_not_on_dev_losses() -> None:
+    base = make_base()
+    batch = build_batches({"skill": rows_of(base, examples(4))}, base.pad_id)[0]
+    plain, dropping = module_of(base, "skill"), module_of(make_base(), "skill", dropout=0.5)
+    wanted = plain.train(False)(batch)
+    assert torch.equal(dropping.train(False)(batch), wanted)
+    assert not torch.allclose(dropping.train()(batch), wanted)
+    assert torch.equal(dropping.train(False)(batch), wanted)
 
 
 def test_the_loss_is_that_of_the_completion_alone() -> None:

@@ -81,7 +81,7 @@ class TrainModule(nn.Module):
 
     def train(self, mode: bool = True) -> TrainModule:
         """Switches the LoRA's dropout and the checkpointing; the base stays in eval mode."""
-        self.training = self.mixed.training = mode
+        self.training = self.mixed.training = self.mixed.skills.training = mode
         for layer in self._again:
             layer.training = mode
         return self
