@@ -52,7 +52,9 @@ def merge(
     auto: Annotated[
         bool,
         typer.Option(
-            "--auto", help="Search method, weights and density for the best worst-skill retention."
+            "--auto",
+            help="Search method, scale and density for the best worst-skill retention; the best "
+            "one then learns from the skills. With --method, search weights instead of learning.",
         ),
     ] = False,
     seconds: Annotated[float, typer.Option(min=1, help="How long --auto may search.")] = 120.0,

@@ -244,6 +244,8 @@ def merge(result: dict[str, Any]) -> None:
         f"{result['method']}, rank {result['rank']}, which holds {result['energy']:.2%} of the "
         f"merged update; {', '.join(settings)}; weights {result['convention']}"
     )
+    if done := result["distilled"]:
+        _print(f"then learned from the skills: {done['rows']:,} rows in {done['steps']:,} steps")
     for key in ("storage", "memory"):
         before, after = (result[key][when] / 2**20 for when in ("before", "after"))
         _print(f"{key}: {before:.1f} MiB before, {after:.1f} MiB after")

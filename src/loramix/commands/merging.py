@@ -66,7 +66,8 @@ def merge(
 
     Returns:
         {"method", "rank", "energy", "weights", "scale", "density", "seed", "convention",
-        "retention": {name: share}, "skills": {name: {"before", "after", "interval", "n"}},
+        "distilled": {"steps", "rows"} or None, "retention": {name: share},
+        "skills": {name: {"before", "after", "interval", "n"}},
         "storage": {"before", "after"}, "memory": {"before", "after"} (bytes), "path", "plot",
         "full": how it was summed or None, "search": trials or None, "seconds"}
 

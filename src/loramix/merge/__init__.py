@@ -4,6 +4,7 @@ thin.py        sums of low-rank updates and their best rank-r part, never made d
 methods.py     the merge methods, pure functions on one matrix, and their registry
 expert.py      adapters → one adapter, matrix by matrix, checked first
 inputs.py      what each matrix reads in prompts of a skill, for the method that needs it
+distil.py      an expert that learns from the skills that it was merged of
 stream.py      tokens on their way through skills and expert, for the method that follows them
 retention.py   every skill's score before and after
 search.py      the best worst-skill retention within a time budget

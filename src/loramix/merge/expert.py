@@ -46,6 +46,7 @@ class Expert:
         density: share of the entries kept, None where the method keeps all.
         seed: of what is random, None where nothing is.
         energy: 1 - Σ‖M - M_r‖² / Σ‖M‖² over all matrices: what the rank could hold.
+        distilled: steps and rows in which it has learned from its skills again, None without.
     """
 
     adapter: Adapter
@@ -56,6 +57,7 @@ class Expert:
     density: float | None
     seed: int | None
     energy: float
+    distilled: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All but the adapter, as the expert's card says it."""
@@ -68,6 +70,9 @@ class Expert:
             "density": self.density,
             "seed": self.seed,
             "convention": CONVENTION,
+            "distilled": None
+            if self.distilled is None
+            else dict(zip(("steps", "rows"), self.distilled, strict=True)),
         }
 
 

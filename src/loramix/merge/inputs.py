@@ -1,4 +1,4 @@
-"""What each matrix reads in prompts and answers of a skill: XᵀX, for RegMean.
+"""Prompts and answers of the skills, and what each matrix reads in them: XᵀX, for RegMean.
 
 Rows of a skill with a builtin task are the task's own; any other skill answers the prompts of its
 card by itself, so that no data is needed.
@@ -7,6 +7,7 @@ card by itself, so that no data is needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,8 @@ from loramix.base import Base, encode_prompt
 from loramix.errors import ConfigError
 from loramix.evaluate import Answers
 from loramix.lora import Adapter
-from loramix.merge.expert import Inputs
+from loramix.merge.distil import distil
+from loramix.merge.expert import Expert, Inputs
 from loramix.merge.methods import Method
 from loramix.merge.stream import Stream, count_tokens, steady, token_counts
 from loramix.mix import Mix
@@ -25,6 +27,8 @@ from loramix.mixed import MixedModel
 from loramix.pocket.tasks import Task
 
 ROWS = 48
+LESSONS = 2000
+"""Rows of a builtin task that an expert may learn again from its skills."""
 RIDGE = 1e-3
 """Added to the diagonal, as a share of its mean: inputs need not span the whole space."""
 _ANSWER = 64
@@ -38,6 +42,7 @@ def skill_rows(
     adapters: Mapping[str, Adapter],
     prompts: Mapping[str, Sequence[str]],
     tasks: Mapping[str, Task],
+    count: int = ROWS,
 ) -> dict[str, list[Row]]:
     """Prompts with answers of each skill.
 
@@ -46,6 +51,7 @@ def skill_rows(
         adapters: skill → adapter.
         prompts: skill → example prompts of its card, for a skill without a builtin task.
         tasks: skill → the builtin task that it has learned.
+        count: rows of a builtin task.
 
     Raises:
         ConfigError: a skill has neither.
@@ -53,7 +59,7 @@ def skill_rows(
     rows = {}
     for name, adapter in adapters.items():
         if name in tasks:
-            examples = tasks[name].examples("train", ROWS)
+            examples = tasks[name].examples("train", count)
             rows[name] = [(example.prompt, example.completion) for example in examples]
             continue
         asked = list(prompts.get(name, ()))
@@ -70,7 +76,7 @@ def skill_rows(
 
 
 class Material:
-    """What the methods that need inputs are given, each made when it is first asked for.
+    """What merging needs beside the adapters, each made when it is first asked for.
 
     Args:
         base: the frozen base.
@@ -93,6 +99,22 @@ class Material:
         if method.sequential:
             return {"stream": self._stream}
         return {"inputs": self._inputs} if method.needs_inputs else {}
+
+    @property
+    def teaches(self) -> bool:
+        """Whether there are prompts of every skill, from which an expert can learn again."""
+        return all(name in self._tasks or self._prompts.get(name) for name in self._adapters)
+
+    def distil(
+        self, expert: Expert, seconds: float, seed: int, step: Callable[[float, float, str], None]
+    ) -> Expert:
+        """The expert after it has learned from its skills, see `loramix.merge.distil`."""
+        active = {name: a for name, a in self._adapters.items() if expert.weights[name]}
+        rows = skill_rows(self._base, active, self._prompts, self._tasks, LESSONS)
+        done = distil(
+            self._base, active, expert.adapter, rows, seconds, seed=seed, step=step
+        )
+        return replace(expert, adapter=done.adapter, distilled=(done.steps, done.rows))
 
     @cached_property
     def _rows(self) -> dict[str, list[Row]]:

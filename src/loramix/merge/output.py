@@ -232,6 +232,13 @@ def stored_bytes(folder: Path, names: tuple[str, ...] | None = None) -> int:
 ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 
 
+def _lessons(record: Mapping[str, Any]) -> list[str]:
+    done = record["distilled"]
+    if done is None:
+        return []
+    return [f"Then it learned from its skills: {done['rows']:,} rows in {done['steps']:,} steps."]
+
+
 def expert_card(record: Mapping[str, Any], full: bool) -> str:
     """The `README.md` of an expert: a model card whose front matter the Hub reads."""
     lines = [
@@ -250,6 +257,7 @@ def expert_card(record: Mapping[str, Any], full: bool) -> str:
         "",
         f"Method {record['method']}, rank {record['rank']}; the rank holds "
         f"{record['energy']:.2%} of the merged update.",
+        *_lessons(record),
         "",
         f"Weights ({record['convention']}):",
         "",

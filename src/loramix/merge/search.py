@@ -1,7 +1,8 @@
 """The merge with the best worst-skill retention, within a time budget.
 
-First plain linear, the one to beat; then each method at a few scales and densities; then the
-weights of the best one so far, a step at a time towards the skill that keeps least. All on the dev
+First plain linear, the one to beat; then each method at a few scales and densities. Where there
+are prompts of all skills, the best of them learns from the skills again for the rest of the time;
+else its weights move, a step at a time towards the skill that keeps least. All is judged on the dev
 examples, so that the held-out ones stay unseen.
 """
 
@@ -24,6 +25,8 @@ STEPS = (1.6, 1.25)
 """What the weight of the weakest skill is multiplied by; the next one where the first is worse."""
 GRID = 0.5
 """Share of the time for the methods; the weights of the best one get the rest."""
+BEFORE_LESSONS = 0.3
+"""The same where the best one learns from the skills in the rest, which gains more."""
 _SETTLED = 0.999
 
 
@@ -39,6 +42,7 @@ class Candidate:
     weights: tuple[float, ...]
     scale: float = 1.0
     density: float | None = None
+    distilled: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Trial:
             "weights": list(self.candidate.weights),
             "scale": self.candidate.scale,
             "density": self.candidate.density,
+            "distilled": self.candidate.distilled,
             "worst": self.kept.worst,
             "mean": self.kept.mean,
         }
@@ -87,20 +92,28 @@ def search(
         rank: of the expert, see `merge_adapters`; concat is left out where it has another.
         seed: of what is random.
         material: what the methods that need inputs are given.
-        methods: only these.
+        methods: only these, as they are: then no expert learns from the skills.
         scale, density: only this one.
         step: called with the seconds gone, the seconds there are, and the best so far.
     """
     end, start = time.monotonic() + seconds, time.monotonic()
+    lessons = methods is None and material.teaches
     trials: dict[Candidate, Trial] = {}
     took: dict[str, float] = {}
     winner: list[Expert] = []
+    took_to_judge = [0.0]
+
+    def learning(_gone: float, _all: float, note: str) -> None:
+        step(min(time.monotonic() - start, seconds), seconds, f"learn from the skills, {note}")
 
     def watch(_done: int, _all: int) -> None:
         if trials and time.monotonic() > end:
             raise _TimeUp
 
     def build(candidate: Candidate) -> Expert:
+        if candidate.distilled:
+            judging = 2 * took_to_judge[0]
+            return material.distil(winner[0], end - time.monotonic() - judging, seed, learning)
         return merge_adapters(
             adapters,
             candidate.weights,
@@ -119,7 +132,9 @@ def search(
     def run(candidate: Candidate) -> Trial:
         began = time.monotonic()
         expert = build(candidate)
+        built = time.monotonic()
         shares = retention(before, judge.expert(expert.adapter))
+        took_to_judge[0] = time.monotonic() - built
         trials[candidate] = Trial(candidate, kept(shares), shares)
         took[candidate.method] = time.monotonic() - began
         top = best()
@@ -137,11 +152,15 @@ def search(
         return time.monotonic() + guess < until and best().kept.worst < _SETTLED
 
     run(first)
+    share = BEFORE_LESSONS if lessons else GRID
     with contextlib.suppress(_TimeUp):
         for candidate in _grid(first, methods, scale, density):
-            if candidate not in trials and has_time(candidate, start + seconds * GRID):
+            if candidate not in trials and has_time(candidate, start + seconds * share):
                 run(candidate)
-        _climb(list(adapters), best, run, trials, has_time)
+        if not lessons:
+            _climb(list(adapters), best, run, trials, has_time)
+        elif has_time(top := best().candidate):
+            run(replace(top, distilled=True))
     ranked = sorted(trials.values(), key=lambda trial: trial.kept, reverse=True)
     return winner[0], ranked
 
