@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +15,13 @@ from torch.nn import functional
 from loramix.adapter import Adapter, LoraSettings
 from loramix.base import Base, encode_example
 from loramix.errors import DataError
-from loramix.merge import merge_adapters
+from loramix.merge import distil as merge_distil
+from loramix.merge import inputs, merge_adapters
 from loramix.merge.distil import distil
+from loramix.merge.expert import Expert
 from loramix.merge.inputs import Material
 from loramix.merge.output import expert_card
-from loramix.merge.search import Candidate, search
+from loramix.merge.search import Candidate, Trial, search
 from tiny import random_adapter
 from tiny_base import make_base
 
@@ -72,29 +76,76 @@ def summed(adapter: Adapter) -> Any:
     return model
 
 
-def test_an_expert_comes_nearer_to_each_of_its_skills(
+def soon(seconds: float) -> float:
+    return time.monotonic() + seconds
+
+
+def factors(adapter: Adapter) -> list[torch.Tensor]:
+    return [t.clone() for m in adapter.modules.values() for t in (m.A, m.B)]
+
+
+def test_an_expert_comes_nearer_to_each_of_its_skills_and_nothing_else_moves(
     base: Base, skills: dict[str, Adapter]
 ) -> None:
     before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     expert = merge_adapters(skills).adapter
-    kept = {path: m.A.clone() for path, m in expert.modules.items()}
-    done = distil(base, skills, expert, ROWS, 3.0)
+    untouched = [*skills.values(), expert]
+    kept = [factors(adapter) for adapter in untouched]
+    done = distil(base, skills, expert, ROWS, soon(3.0))
     assert done.steps > 2
     assert done.rows == done.steps * 16
     far, near = distance(skills, expert), distance(skills, done.adapter)
     assert all(near[name] < 0.8 * far[name] for name in ROWS), (far, near)
     assert done.adapter.config == expert.config
-    assert all(torch.equal(kept[path], m.A) for path, m in expert.modules.items())
+    for adapter, tensors in zip(untouched, kept, strict=True):
+        assert all(map(torch.equal, factors(adapter), tensors))
     assert all(torch.equal(before[n], t) for n, t in base.model.state_dict().items())
+
+
+def test_ranks_that_a_merge_leaves_empty_learn_too(base: Base, skills: dict[str, Adapter]) -> None:
+    expert = merge_adapters(skills).adapter
+    empty = expert.modules["model.layers.0.mlp.down_proj"].A == 0
+    assert empty.all(dim=1).any()
+    done = distil(base, skills, expert, ROWS, soon(1.0))
+    assert not (done.adapter.modules["model.layers.0.mlp.down_proj"].A == 0).all(dim=1).any()
+
+
+def test_a_skill_of_more_weight_is_learned_better(base: Base, skills: dict[str, Adapter]) -> None:
+    expert = merge_adapters(skills).adapter
+    near = {}
+    for name in ROWS:
+        weights = {other: 1.0 if other == name else 0.0 for other in ROWS}
+        done = distil(base, skills, expert, ROWS, soon(2.0), weights=weights)
+        near[name] = distance(skills, done.adapter)
+    assert near["north"]["north"] < near["south"]["north"]
+    assert near["south"]["south"] < near["north"]["south"]
+
+
+def test_a_half_precision_pass_leaves_the_base_as_it_was(
+    base: Base, skills: dict[str, Adapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge_distil, "fast_in_bf16", lambda _device: True)
+    expert = merge_adapters(skills).adapter
+    hooks = sum(len(m._forward_hooks) for m in base.model.modules())
+
+    def fail(_steps: int, _loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distil(base, skills, expert, ROWS, soon(5.0), step=fail)
+    assert {p.dtype for p in base.model.parameters()} == {torch.float32}
+    assert base.model.config._attn_implementation == "sdpa"
+    gc.collect()
+    assert sum(len(m._forward_hooks) for m in base.model.modules()) <= hooks
 
 
 def test_without_time_it_stays_as_it_is_and_rows_that_are_all_too_long_are_told(
     base: Base, skills: dict[str, Adapter]
 ) -> None:
     expert = merge_adapters(skills).adapter
-    assert distil(base, skills, expert, ROWS, 0.0).steps == 0
+    assert distil(base, skills, expert, ROWS, soon(0.0)).steps == 0
     with pytest.raises(DataError, match="north"):
-        distil(base, skills, expert, ROWS | {"north": [("the cat " * 5000, "mat")]}, 1.0)
+        distil(base, skills, expert, ROWS | {"north": [("the cat " * 5000, "mat")]}, soon(1.0))
 
 
 class Judge:
@@ -107,26 +158,45 @@ class Judge:
         return {n: {"score": 1 / (1 + d)} for n, d in distance(self.skills, adapter).items()}
 
 
-@pytest.mark.parametrize("methods", [None, ["linear"]])
-def test_a_search_ends_with_learning_unless_a_method_is_asked_for(
-    base: Base, skills: dict[str, Adapter], methods: list[str] | None
-) -> None:
+def searched(
+    base: Base, skills: dict[str, Adapter], methods: list[str] | None = None
+) -> tuple[Expert, list[Trial]]:
     prompts = {name: [prompt for prompt, _ in rows] for name, rows in ROWS.items()}
-    expert, trials = search(
+    return search(
         skills, Candidate("linear", (1.0, 1.0)), Judge(skills),  # type: ignore[arg-type]
         {name: {"score": 1.0} for name in ROWS}, 6.0, rank=None, seed=0,
         material=Material(base, skills, prompts, {}), methods=methods,
     )  # fmt: skip
-    assert [trial.candidate.distilled for trial in trials if trial.candidate.distilled] == (
-        [True] if methods is None else []
-    )
-    if methods is None:
-        assert trials[0].candidate.distilled
-        assert expert.distilled is not None
-        assert expert.distilled[0] > 0
-        told = {**expert.to_dict(), "name": "all", "base": "tiny", "skills": {}, "retention": {}}
-        assert f"{expert.distilled[1]:,} rows" in expert_card(told, full=False)
-        json.dumps(told)
+
+
+def test_a_search_ends_with_learning(base: Base, skills: dict[str, Adapter]) -> None:
+    expert, trials = searched(base, skills)
+    assert [trial.candidate.distilled for trial in trials].count(True) == 1
+    assert trials[0].candidate.distilled
+    assert expert.distilled is not None
+    assert expert.distilled[0] > 0
+    told = {**expert.to_dict(), "name": "all", "base": "tiny", "skills": {}, "retention": {}}
+    assert f"{expert.distilled[1]:,} rows" in expert_card(told, full=False)
+    json.dumps(told)
+
+
+def test_a_search_for_one_method_ends_without(base: Base, skills: dict[str, Adapter]) -> None:
+    expert, trials = searched(base, skills, ["linear"])
+    assert expert.distilled is None
+    assert not any(trial.candidate.distilled for trial in trials)
+
+
+@pytest.mark.parametrize("error", [DataError("no rows"), RuntimeError("can't allocate memory")])
+def test_learning_that_fails_leaves_the_best_merge(
+    base: Base, skills: dict[str, Adapter], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_given: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(inputs, "distil", fail)
+    expert, trials = searched(base, skills)
+    assert expert.distilled is None
+    assert trials
 
 
 def test_a_skill_without_prompts_keeps_the_search_from_learning(

@@ -54,10 +54,11 @@ def merge(
         typer.Option(
             "--auto",
             help="Search method, scale and density for the best worst-skill retention; the best "
-            "one then learns from the skills. With --method, search weights instead of learning.",
+            "one then learns from the skills, on a small base that has prompts of each. Else, and "
+            "with --method, its weights are searched.",
         ),
     ] = False,
-    seconds: Annotated[float, typer.Option(min=1, help="How long --auto may search.")] = 120.0,
+    seconds: Annotated[float, typer.Option(min=1, help="How long --auto may take.")] = 120.0,
     tasks: Annotated[
         str | None,
         typer.Option(

@@ -58,7 +58,7 @@ def merge(
         weights: one a skill, parted by commas; normalised. None is the same for all.
         method: one of `METHODS`; None is linear, or with `auto_seconds` whatever is best.
         rank, density, scale, seed: see `merge_adapters`.
-        auto_seconds: search method, weights and density for so long.
+        auto_seconds: search method, scale and density, and learn from the skills, for so long.
         tasks: which skills are scored before and after; None is all that have a builtin task.
         examples: held-out examples of each.
         force: replace a folder that is there.

@@ -47,29 +47,31 @@ def distil(
     adapters: Mapping[str, Adapter],
     expert: Adapter,
     rows: Mapping[str, Sequence[tuple[str, str]]],
-    seconds: float,
+    until: float,
     *,
+    weights: Mapping[str, float] | None = None,
     seed: int = 0,
-    step: Callable[[float, float, str], None] = lambda _done, _all, _note: None,
+    step: Callable[[int, float], None] = lambda _steps, _loss: None,
 ) -> Distilled:
-    """The expert after it has learned for some seconds to answer as each skill does.
+    """The expert after it has learned, until then, to answer as each skill does.
 
-    Minimises the mean of KL(p_k ‖ p) over the tokens of the answers, p_k being what skill k says
-    of the next token and p what the expert does, with AdamW and a rate that falls to 0: knowledge
-    distillation (Hinton et al. 2015, arXiv 1503.02531, section 2, at temperature 1) with the
-    merge as the student's first state. As many rows of each skill in every step.
+    Minimises Σ_k g_k · mean KL(p_k ‖ p) over the tokens of the answers of skill k, p_k being what
+    that skill says of the next token and p what the expert does, with AdamW and a rate that falls
+    to 0: knowledge distillation (Hinton et al. 2015, arXiv 1503.02531, section 2, at temperature
+    1) with the merge as the student's first state. As many rows of each skill in every step.
 
     Args:
         base: the frozen base.
         adapters: skill → adapter, the teachers.
         expert: the merge; it stays as it is.
         rows: skill → prompts with their answers, of at least one of the teachers.
-        seconds: after which no further step begins.
+        until: when to stop, on the monotonic clock; a step that has begun ends.
+        weights: skill → g_k, normalised; None is the same for all.
         seed: of the order of the rows.
-        step: called with the seconds gone, the seconds there are, and the loss in nats a token.
+        step: called with the steps done and the loss in nats a token.
 
     Returns:
-        The adapter, float32, of the expert's shapes; steps and rows.
+        The adapter, float32 on the CPU, of the expert's shapes; steps and rows.
 
     Raises:
         DataError: none of a skill's rows fits into the context.
@@ -78,32 +80,54 @@ def distil(
     mixed = MixedModel(base.model)
     for name in rows:
         mixed.add(name, adapters[name])
-    mixed.add(_EXPERT, expert, trainable=True)
+    mixed.add(_EXPERT, _awake(expert, seed), trainable=True)
     half = fast_in_bf16(base.device)
     longest = max(len(row) for some in encoded.values() for row in some)
-    module = TrainModule(
-        mixed, bf16=half, checkpointing=False, longest=longest, pad_id=base.pad_id
-    )
-    params = mixed.parameters_of(_EXPERT)
-    optimizer = torch.optim.AdamW(params, weight_decay=0.0)
-    shapes = grid(base.device, half or base.model.dtype != torch.float32, base.max_length)
-    draw, start, steps = _Draw(encoded, random.Random(seed)), time.monotonic(), 0
+    module = TrainModule(mixed, bf16=half, checkpointing=False, longest=longest, pad_id=base.pad_id)
     try:
-        while (gone := time.monotonic() - start) < seconds:
+        params = mixed.parameters_of(_EXPERT)
+        optimizer = torch.optim.AdamW(params, weight_decay=0.0)
+        shapes = grid(base.device, half or base.model.dtype != torch.float32, base.max_length)
+        draw, start, steps = _Draw(encoded, random.Random(seed)), time.monotonic(), 0
+        given = dict.fromkeys(rows, 1.0) if weights is None else weights
+        shares = {name: given[name] / sum(given[n] for n in rows) for name in rows}
+        while (now := time.monotonic()) < until:
             for group in optimizer.param_groups:
-                group["lr"] = _LR * min(1.0, (steps + 1) / _WARM) * (1 - gone / seconds)
-            batches = build_batches(draw(), base.pad_id, pass_cost(base.device), shapes)
-            tokens = sum(int((batch.targets >= 0).sum()) for batch in batches)
-            losses = [_learn(module, batch.to(base.device), tokens) for batch in batches]
+                warm = min(1.0, (steps + 1) / _WARM)
+                group["lr"] = _LR * warm * (until - now) / (until - start)
+            drawn = draw()
+            each = {
+                name: shares[name] / sum(label >= 0 for row in some for label in row.labels)
+                for name, some in drawn.items()
+            }
+            batches = build_batches(drawn, base.pad_id, pass_cost(base.device), shapes)
+            loss = sum(_learn(module, batch.to(base.device), each) for batch in batches)
             torch.nn.utils.clip_grad_norm_(params, _CLIP)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             steps += 1
-            step(min(time.monotonic() - start, seconds), seconds, f"loss {sum(losses):.3f}")
-        learned = mixed.adapter(_EXPERT)
+            step(steps, loss)
+        learned = mixed.adapter(_EXPERT).modules
     finally:
         module.close()
-    return Distilled(replace(expert, modules=learned.modules), steps, steps * _ROWS * len(encoded))
+    modules = {path: replace(m, A=m.A.cpu(), B=m.B.cpu()) for path, m in learned.items()}
+    return Distilled(replace(expert, modules=modules), steps, steps * _ROWS * len(encoded))
+
+
+def _awake(expert: Adapter, seed: int) -> Adapter:
+    """The same expert whose unused ranks can learn.
+
+    A merge fills a matrix that needs fewer ranks with zeros, and where both factors are 0 both
+    gradients are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    modules = {}
+    for path, module in expert.modules.items():
+        unused = (module.A == 0).all(dim=1) & (module.B == 0).all(dim=0)
+        size = module.A.shape[1] ** -0.5
+        drawn = torch.randn(module.A.shape, generator=generator).to(module.A) * size
+        modules[path] = replace(module, A=torch.where(unused[:, None], drawn, module.A))
+    return replace(expert, modules=modules)
 
 
 def _encoded(base: Base, rows: Sequence[tuple[str, str]], name: str) -> list[TokenRow]:
@@ -130,15 +154,21 @@ class _Draw:
         return drawn
 
 
-def _learn(module: TrainModule, batch: Batch, tokens: int) -> float:
-    """Adds the gradient of one pass; its part of the loss in nats a token."""
+def _learn(module: TrainModule, batch: Batch, each: Mapping[str, float]) -> float:
+    """Adds the gradient of one pass; its part of the loss.
+
+    Args:
+        each: skill → what one token of its answers counts.
+    """
     real = batch.targets >= 0
+    counts = torch.tensor([each[name] for name in batch.names], device=batch.targets.device)
     with torch.no_grad():
         taught = functional.log_softmax(module.logits(batch).float()[real], dim=-1)
     ones = torch.ones(len(batch.input_ids), 1)
     said = module.logits(replace(batch, skills=(_EXPERT,), weights=ones)).float()[real]
-    loss = functional.kl_div(
-        functional.log_softmax(said, dim=-1), taught, reduction="sum", log_target=True
+    apart = functional.kl_div(
+        functional.log_softmax(said, dim=-1), taught, reduction="none", log_target=True
     )
-    (loss / tokens).backward()  # type: ignore[no-untyped-call]
-    return float(loss.detach()) / tokens
+    loss = (apart.sum(-1) * counts[batch.owners[real]]).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())

@@ -27,6 +27,8 @@ from loramix.mixed import MixedModel
 from loramix.pocket.tasks import Task
 
 ROWS = 48
+TEACHABLE = 100_000_000
+"""Parameters of a base up to which an expert learns from its skills within a search."""
 LESSONS = 2000
 """Rows of a builtin task that an expert may learn again from its skills."""
 RIDGE = 1e-3
@@ -102,19 +104,30 @@ class Material:
 
     @property
     def teaches(self) -> bool:
-        """Whether there are prompts of every skill, from which an expert can learn again."""
-        return all(name in self._tasks or self._prompts.get(name) for name in self._adapters)
+        """Whether an expert can learn from the skills: prompts of each, and a base that is small.
+
+        On a larger one a search has no time for enough steps, nor a machine the memory.
+        """
+        size = sum(p.numel() for p in self._base.model.parameters())
+        known = all(name in self._tasks or self._prompts.get(name) for name in self._adapters)
+        return known and size <= TEACHABLE and not self._base.int8
 
     def distil(
-        self, expert: Expert, seconds: float, seed: int, step: Callable[[float, float, str], None]
+        self, expert: Expert, until: float, seed: int, step: Callable[[int, float], None]
     ) -> Expert:
         """The expert after it has learned from its skills, see `loramix.merge.distil`."""
         active = {name: a for name, a in self._adapters.items() if expert.weights[name]}
-        rows = skill_rows(self._base, active, self._prompts, self._tasks, LESSONS)
+        taught = {name: task for name, task in self._tasks.items() if name in active}
+        learned = {name: active[name] for name in taught}
+        rows = skill_rows(self._base, learned, {}, taught, LESSONS)
+        rows |= {name: self._rows[name] for name in active if name not in taught}
         done = distil(
-            self._base, active, expert.adapter, rows, seconds, seed=seed, step=step
+            self._base, active, expert.adapter, rows, until,
+            weights=expert.weights, seed=seed, step=step,
+        )  # fmt: skip
+        return replace(
+            expert, adapter=done.adapter, seed=seed, distilled=(done.steps, done.rows)
         )
-        return replace(expert, adapter=done.adapter, distilled=(done.steps, done.rows))
 
     @cached_property
     def _rows(self) -> dict[str, list[Row]]:

@@ -9,11 +9,13 @@ examples, so that the held-out ones stay unseen.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from loramix.errors import LoramixError
 from loramix.lora import Adapter
 from loramix.merge.expert import Expert, merge_adapters
 from loramix.merge.inputs import Material
@@ -28,6 +30,10 @@ GRID = 0.5
 BEFORE_LESSONS = 0.3
 """The same where the best one learns from the skills in the rest, which gains more."""
 _SETTLED = 0.999
+_LEAST = 2.0
+"""Seconds of learning that are worth it."""
+
+log = logging.getLogger(__name__)
 
 
 class _TimeUp(Exception):
@@ -101,10 +107,15 @@ def search(
     trials: dict[Candidate, Trial] = {}
     took: dict[str, float] = {}
     winner: list[Expert] = []
-    took_to_judge = [0.0]
+    judged: list[float] = []
 
-    def learning(_gone: float, _all: float, note: str) -> None:
-        step(min(time.monotonic() - start, seconds), seconds, f"learn from the skills, {note}")
+    def judging() -> float:
+        """Seconds that judging takes, and a little more."""
+        return 1.5 * max(judged)
+
+    def learning(_steps: int, loss: float) -> None:
+        gone = min(time.monotonic() - start, seconds)
+        step(gone, seconds, f"learn from the skills, loss {loss:.3f}")
 
     def watch(_done: int, _all: int) -> None:
         if trials and time.monotonic() > end:
@@ -112,8 +123,7 @@ def search(
 
     def build(candidate: Candidate) -> Expert:
         if candidate.distilled:
-            judging = 2 * took_to_judge[0]
-            return material.distil(winner[0], end - time.monotonic() - judging, seed, learning)
+            return material.distil(winner[0], end - judging(), seed, learning)
         return merge_adapters(
             adapters,
             candidate.weights,
@@ -134,7 +144,7 @@ def search(
         expert = build(candidate)
         built = time.monotonic()
         shares = retention(before, judge.expert(expert.adapter))
-        took_to_judge[0] = time.monotonic() - built
+        judged.append(time.monotonic() - built)
         trials[candidate] = Trial(candidate, kept(shares), shares)
         took[candidate.method] = time.monotonic() - began
         top = best()
@@ -159,8 +169,11 @@ def search(
                 run(candidate)
         if not lessons:
             _climb(list(adapters), best, run, trials, has_time)
-        elif has_time(top := best().candidate):
-            run(replace(top, distilled=True))
+        elif end - time.monotonic() > 2 * judging() + _LEAST:
+            try:
+                run(replace(best().candidate, distilled=True))
+            except (LoramixError, RuntimeError, MemoryError) as error:
+                log.warning("the expert learns nothing more from its skills: %s", error)
     ranked = sorted(trials.values(), key=lambda trial: trial.kept, reverse=True)
     return winner[0], ranked
 
