@@ -8,9 +8,9 @@ it twice, each row with its own skill and then all rows with the expert.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import NamedTuple
 
 import torch
@@ -88,10 +88,10 @@ def distil(
         params = mixed.parameters_of(_EXPERT)
         optimizer = torch.optim.AdamW(params, weight_decay=0.0)
         shapes = grid(base.device, half or base.model.dtype != torch.float32, base.max_length)
-        draw, start, steps = _Draw(encoded, random.Random(seed)), time.monotonic(), 0
+        draw, start, steps = _Draw(encoded, random.Random(seed)), monotonic(), 0
         given = dict.fromkeys(rows, 1.0) if weights is None else weights
         shares = {name: given[name] / sum(given[n] for n in rows) for name in rows}
-        while (now := time.monotonic()) < until:
+        while (now := monotonic()) < until:
             for group in optimizer.param_groups:
                 warm = min(1.0, (steps + 1) / _WARM)
                 group["lr"] = _LR * warm * (until - now) / (until - start)
