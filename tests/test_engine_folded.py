@@ -194,7 +194,8 @@ def test_rows_to_spare_that_do_not_suffice_are_left_alone(monkeypatch: pytest.Mo
             assert held(layers) == group.folded == there
 
 
-def test_two_engines_in_turn_fold_anew_and_at_once() -> None:
+def test_two_engines_in_turn_fold_anew_and_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loramix.engine.product.has_tiles", lambda: True)
     layers = Layers(2048, False)
     twin = copy.deepcopy(layers, {id(part): part for part in layers.parameters()})
     pairs = [(Group(one.list), skills(one, ["q_proj"]), one) for one in (layers, twin)]
