@@ -3,7 +3,7 @@
 The skills of a library that have a builtin task are merged with --auto; what each keeps on held-out
 examples is printed next to plain linear, and whether the bar is met.
 
-    python benches/merge_retention.py [--library DIR] [--seconds 300] [--json]
+    python benches/merge_retention.py [--library DIR] [--seconds 1200] [--json]
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
     """Merges twice, prints one line a skill."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--library", type=Path)
-    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--seconds", type=float, default=1200.0)
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
