@@ -144,6 +144,12 @@ def test_a_standalone_model_answers_by_itself(place: Path) -> None:
     assert "model whole" in section((place / "whole.html").read_text("utf-8"), "retention")
 
 
+def test_all_parts_are_those_that_can_be_had(place: Path) -> None:
+    told = measured(place, "all.html", also="all", systems="base")
+    assert "retention" not in told
+    assert "add skill to --systems" in section((place / "all.html").read_text("utf-8"), "missing")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

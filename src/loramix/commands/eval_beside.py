@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from loramix.commands.options import parse_names
 from loramix.errors import LoramixError, UsageError
@@ -50,6 +50,11 @@ def parse_also(text: str | None) -> list[str] | None:
     return list(dict.fromkeys(parse_names("--also", text, PARTS, "part of a report", hint)))
 
 
+def _by_name(also: Sequence[str] | None) -> TypeGuard[Sequence[str]]:
+    """Whether some parts are asked for; who asks for all takes those that can be had."""
+    return also is not None and set(also) != set(PARTS)
+
+
 @dataclass
 class Beside:
     """The parts that one run measures.
@@ -85,7 +90,7 @@ class Beside:
             for part in PARTS
             if part not in parts
         }
-        return cls(parts, missing if report else {}, also is not None)
+        return cls(parts, missing if report else {}, _by_name(also))
 
     def give_up(self, part: str, error: LoramixError) -> None:
         """Leaves a part out, with the reason; raises the error where it was asked for by name."""
@@ -120,8 +125,8 @@ def impossible(library: Library, groups: Sequence[str], wanted: Wanted) -> dict[
 
 
 def check_also(also: Sequence[str] | None, cannot: Mapping[str, str]) -> None:
-    """Raises UsageError where a part was asked for that cannot be measured."""
-    for part in also or ():
+    """Raises UsageError where a part was asked for by name that cannot be measured."""
+    for part in also if _by_name(also) else ():
         if part in cannot:
             raise UsageError(
                 f"The part {part} cannot be measured: {cannot[part]}.",
