@@ -45,7 +45,10 @@ def merge(
         float | None,
         typer.Option(help="What the weights sum to. Without it: 1, or with --auto searched."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of what dare_* drop, and of the intervals.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(help="Of what dare_* drop, of the rows that --auto learns, and of intervals."),
+    ] = 0,
     full: Annotated[
         bool, typer.Option("--full", help="Write a standalone model instead of an adapter.")
     ] = False,
