@@ -19,10 +19,12 @@ PROCESSES ?= 2
 demo: $(VENV)/.installed
 	$(RUN)/loramix demo --out $(DEMO_OUT)
 
-# Quick ones side by side; slow ones measure time and memory, so that each has the machine to itself.
+# Side by side, a thread for each; then those that measure time or memory, one after another.
+BESIDE := -n auto --maxprocesses 4 --dist loadfile
 test: $(VENV)/.installed-dev
-	$(RUN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
-	$(RUN)/python -m pytest -m slow
+	$(RUN)/python -m pytest $(BESIDE) -m "not slow"
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest $(BESIDE) -m "slow and not alone"
+	$(RUN)/python -m pytest -m alone
 
 lint: $(VENV)/.installed-dev
 	$(RUN)/ruff check src tests tools notebooks benches

@@ -98,6 +98,7 @@ def test_zipf_loads_skills_from_a_library(settings: Settings) -> None:
     assert result["resident"]["skills_8"] <= 8 < result["loads"]["skills_16"] <= 16
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_memory_looks_at_a_process_of_its_own(settings: Settings) -> None:
     result = run_bench("memory", settings, no_bar)

@@ -345,7 +345,8 @@ def test_the_command_loads_nothing_that_it_does_not_need(folder: Path) -> None:
     assert not loaded & {"scipy", "sklearn", "peft", "datasets", "pandas", "matplotlib"}
 
 
-@pytest.mark.slow  # it measures time, so it has the machine to itself
+@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (pocket_path() / "config.json").exists(), reason="the pocket base is not built"
 )

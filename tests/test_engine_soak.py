@@ -105,6 +105,7 @@ def test_a_burst_leaves_nothing_behind(tmp_path: Path) -> None:
     soak(tmp_path / "library", 100)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_ten_thousand_requests_leave_nothing_behind(tmp_path: Path) -> None:
     soak(tmp_path / "library", 10_000)

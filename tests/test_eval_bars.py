@@ -14,6 +14,7 @@ from loramix.commands.evaluate import evaluate
 SECONDS, ROUTED, BYTES = 240, 0.92, 3_000_000
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.skipif(
     not (pocket_path() / "config.json").exists(), reason="the pocket base is not built"

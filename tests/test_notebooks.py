@@ -79,6 +79,7 @@ def test_only_public_doors_of_the_package_are_used(name: str) -> None:
     assert re.findall(r"\._[a-z]\w*|import _\w+", code) == []
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_from_top_to_bottom(name: str) -> None:

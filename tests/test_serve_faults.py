@@ -334,6 +334,7 @@ def test_sigterm_finishes_streams_and_changes_and_ends_well(library: Path, adapt
     assert "sums" in Library.open(library).skills
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 3.0])
 def test_after_sigkill_the_library_opens_and_the_server_starts_again(

@@ -162,6 +162,7 @@ def test_ctrl_c_keeps_a_checkpoint_exits_with_130_and_goes_on(tmp_path: Path) ->
     assert {entry.name for entry in training.iterdir()} == {"losses.json", "losses.png"}
 
 
+@pytest.mark.alone
 @pytest.mark.peer
 def test_a_base_of_1b_trains_in_12_gb_and_peft_loads_the_adapter(tmp_path: Path) -> None:
     import psutil
