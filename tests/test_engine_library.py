@@ -199,6 +199,30 @@ def test_others_go_on_while_a_skill_is_read(
     assert not [t for t in threading.enumerate() if t.name.startswith("loramix")]
 
 
+def test_the_place_of_a_skill_that_nobody_waits_for_any_more_is_taken(
+    base: Base, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go, read = threading.Event(), threading.Event(), Skill.adapter
+
+    def slowly(skill: Skill, model: Any = None) -> Any:
+        if skill.name == "a":
+            begun.set()
+            go.wait(30)
+        return read(skill, model)
+
+    monkeypatch.setattr(Skill, "adapter", slowly)
+    with engine_of(base, library, max_resident=1) as engine:
+        gone = engine.submit(ask(mix="a"))
+        assert begun.wait(30)
+        gone.cancel()
+        gone.result()
+        behind = engine.submit(ask(mix="b", deadline=20.0))
+        for _ in range(2):  # a step lies between the two, and has seen it
+            engine.between(lambda: None).result(10)
+        go.set()
+        assert tokens_of(behind) == wanted(base, {1: 1.0})
+
+
 def test_a_mix_of_more_skills_than_fit_is_refused(base: Base, library: Library) -> None:
     with pytest.raises(ResourceError, match="more skills"):
         engine_of(base, library, max_resident=1).submit(ask(mix="a=1,b=1"))

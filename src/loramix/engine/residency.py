@@ -129,8 +129,13 @@ class Residents:
         """What reading one of these skills failed of, or None."""
         return next((self._failed[key] for key in keys if key in self._failed), None)
 
-    def collect(self) -> None:
-        """Put the skills that were read beside the base; between two steps."""
+    def collect(self) -> bool:
+        """Put the skills that were read beside the base; between two steps.
+
+        Returns:
+            Whether any was, or failed: where nobody holds it any more, its place is free.
+        """
+        some = bool(self._read)
         while self._read:
             key, adapter = self._read.popleft()
             self._loading.discard(key)
@@ -142,6 +147,7 @@ class Residents:
                     adapter = error
             # without the frames that it went through: they hold whatever was there
             self._failed[key] = adapter.with_traceback(None)
+        return some
 
     def _put(self, key: str, adapter: Adapter) -> None:
         assert self.mixed is not None

@@ -116,11 +116,12 @@ class Steps:
             self.end(submission, None)
         self._expire()
         self.scheduler.stage()
-        self.residents.collect()
+        read = self.residents.collect()
         before = len(self.scheduler.running)
         faults = self.scheduler.admit()
         self.left += len(self.scheduler.running) - before
-        self.again = bool(faults)
+        # a skill that was read for somebody who left takes the place that the next one waits for
+        self.again = bool(faults) or read
         for submission, error in {row.submission: error for row, error in faults}.items():
             if not (isinstance(error, LibraryError) and self._try_newer(submission)):
                 self.end(submission, failed(error))
