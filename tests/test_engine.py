@@ -276,6 +276,7 @@ def test_wrong_requests_fail_at_once_and_by_name(world: World) -> None:
         (UnknownSkillError, ask(mix="onee")),
         (UsageError, ask(mix="auto")),
         (UsageError, ask(n=0)),
+        (UsageError, ask(n=1.5)),
         (UsageError, ask(deadline=0.0)),
         (ResourceError, ask(tokens=1000)),
     ):
@@ -391,6 +392,32 @@ def test_a_fault_in_choosing_fails_the_guilty_request_alone(
         bad.result()
     assert list(good.result()[0].token_ids) == world.expected(PROMPTS[0], "one")
     assert engine.stats().running == 0
+
+
+def test_a_request_that_cannot_be_opened_fails_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = Sampling.generator
+
+    def broken(sampling: Sampling, row: int) -> torch.Generator:
+        if sampling.seed == 13:
+            raise OverflowError("no such seed")
+        return generator(sampling, row)
+
+    monkeypatch.setattr(Sampling, "generator", broken)
+    with world.engine() as engine:
+        running = engine.submit(ask())
+        next(iter(running))
+        held = threading.Event()
+        engine.between(lambda: held.wait(20))  # so that the next come in one step
+        bad = engine.submit(ask(temperature=1.0, seed=13, n=2))
+        beside = engine.submit(ask(PROMPTS[2]))
+        held.set()
+        with pytest.raises(ForwardError, match="no such seed"):
+            bad.result()
+        assert list(running.result()[0].token_ids) == world.expected(PROMPTS[0], "base")
+        assert list(beside.result()[0].token_ids) == world.expected(PROMPTS[2], "base")
+        assert (engine.stats().waiting, engine.stats().failed) == (0, 1)
 
 
 def test_bases_that_cannot_be_run_are_refused_with_the_reason() -> None:

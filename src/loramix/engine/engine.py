@@ -23,7 +23,7 @@ from loramix.engine.residency import Residents
 from loramix.engine.routing import Mixer
 from loramix.engine.scheduler import Limits, Scheduler
 from loramix.engine.stats import Stats
-from loramix.engine.steps import Arrival, Handed, Steps
+from loramix.engine.steps import Handed, Steps
 from loramix.engine.support import check_base, context_length
 from loramix.errors import PromptError, QueueFullError, UsageError
 from loramix.mix import Mix
@@ -94,8 +94,6 @@ class Engine:
         self._steps = Steps(
             base, mixed, library, self._context, self._mixer, self._residents, self._scheduler
         )
-        self._inbox: deque[Arrival] = deque()
-        self._cancels: deque[Submission] = deque()
         self._tasks: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._entered = 0
         self._entrance = threading.Lock()
@@ -117,12 +115,7 @@ class Engine:
             QueueFullError: too many wait already.
             ClosedError: the engine is closed.
         """
-        if request.n < 1 or (request.deadline is not None and not request.deadline > 0):
-            raise UsageError(
-                "The request is out of range.",
-                given=f"n={request.n}, deadline={request.deadline}",
-                expected="n of at least 1, a deadline above 0 seconds",
-            )
+        request.check()
         mix = _parse(request.mix, self.library)
         resolved = None if mix is None else self._residents.resolve(mix)
         if mix is None and not self._mixer.able:
@@ -158,7 +151,7 @@ class Engine:
                     hint="ask again later, or raise max_queue",
                 )
             self._entered += request.n
-            self._inbox.append((submission, resolved))
+            self._steps.inbox.append((submission, resolved))
         self._wake.set()
         return submission
 
@@ -191,11 +184,11 @@ class Engine:
 
     def cancel(self, submission: Submission) -> None:
         """Stop writing a request's completions before the next step; see `Submission.cancel`."""
-        self._cancels.append(submission)
+        self._steps.cancels.append(submission)
         self._wake.set()
         if self._thread is None:
             with self._stepping:
-                self._steps.take_in(*self._came())
+                self._steps.take_in()
 
     def refresh(self) -> None:
         """Read the library anew: later requests use the skills and the gate that it has now."""
@@ -239,7 +232,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether some request is unfinished."""
-        return bool(self._steps.open or self._inbox)
+        return bool(self._steps.open or self._steps.inbox)
 
     @property
     def failed(self) -> int:
@@ -278,7 +271,7 @@ class Engine:
             self._pool = None
         with self._stepping:
             self._run_tasks()
-            self._steps.take_in(*self._came())
+            self._steps.take_in()
             self._steps.reset(closed())
             self._residents.collect()
             self._residents.clear()
@@ -303,22 +296,14 @@ class Engine:
             The pieces that were handed over, each with its request.
         """
         with self._stepping:
-            return self._steps.run(*self._came())
-
-    def _came(self) -> tuple[list[Arrival], list[Submission]]:
-        """The requests that came, and those that were cancelled, since this was last asked."""
-        arrived = [self._inbox.popleft() for _ in range(len(self._inbox))]
-        return arrived, [self._cancels.popleft() for _ in range(len(self._cancels))]
+            return self._steps.run()
 
     def _run(self) -> None:
         try:
             self._loop()
         except BaseException as error:  # it is ended from outside; nobody may wait for it
             with self._stepping:
-                arrived, _ = self._came()
-                for submission, _ in arrived:
-                    self._steps.left += submission.request.n
-                    submission.finish(failed(error))
+                self._steps.refuse(failed(error))
                 self._steps.reset(failed(error))
                 while self._tasks:
                     task, _ = self._tasks.popleft()

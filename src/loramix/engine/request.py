@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from loramix.base import Prompt
+from loramix.errors import UsageError
 from loramix.mix import Mix
 from loramix.sampling import Logprobs, Sampling
 
@@ -42,6 +43,16 @@ class Request:
     n: int = 1
     deadline: float | None = None
     read: Prompt | None = None
+
+    def check(self) -> None:
+        """Raises UsageError where `n` or `deadline` is out of range."""
+        late = self.deadline is not None and not self.deadline > 0
+        if not isinstance(self.n, int) or self.n < 1 or late:
+            raise UsageError(
+                "The request is out of range.",
+                given=f"n={self.n}, deadline={self.deadline}",
+                expected="n of at least 1, a deadline above 0 seconds",
+            )
 
     @property
     def routed_by(self) -> Prompt:

@@ -11,6 +11,7 @@ import heapq
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,8 @@ class Steps:
         scheduler: who runs.
 
     Attributes:
+        inbox: requests that came and are not yet opened; any thread may append.
+        cancels: requests of which no more is wanted; any thread may append.
         open: the unfinished requests and their rows.
         again: whether another step may find work that this one did not.
         left: completions that no longer wait: they run, or ended before they did.
@@ -72,6 +75,8 @@ class Steps:
         self.store: KeyValueStore = scheduler.store
         self.prefix: PrefixCache = scheduler.prefix
         self._runner = Runner(base, mixed, self.store)
+        self.inbox: deque[Arrival] = deque()
+        self.cancels: deque[Submission] = deque()
         self.open: dict[Submission, list[Row]] = {}
         self.again = False
         # weak, since most requests end long before they are due
@@ -80,13 +85,13 @@ class Steps:
         self.count = self.prompt_tokens = self.completion_tokens = 0
         self.seconds = self.prompt_seconds = 0.0
 
-    def run(self, arrived: Sequence[Arrival], cancelled: Sequence[Submission]) -> list[Handed]:
+    def run(self) -> list[Handed]:
         """Take in what came, and write one token of each row that is ready to.
 
         Returns:
             What was handed over.
         """
-        self.take_in(arrived, cancelled)
+        self.take_in()
         feeds = self.scheduler.feeds()
         if not feeds:
             return []
@@ -103,17 +108,11 @@ class Steps:
         self.completion_tokens += len(pieces)
         return pieces
 
-    def take_in(self, arrived: Sequence[Arrival], cancelled: Sequence[Submission]) -> None:
+    def take_in(self) -> None:
         """Open what arrived, end what is over, and give free slots to those in line."""
-        for submission, error in self.mixer.choose([s for s, _ in arrived if s.mix is None]):
-            self.end(submission, error)
-        for submission, resolved in arrived:
-            if submission.done:  # nothing could choose its mix
-                self.left += submission.request.n
-            else:
-                self._open(submission, resolved)
-        for submission in cancelled:
-            self.end(submission, None)
+        self._open_arrivals()
+        for _ in range(len(self.cancels)):
+            self.end(self.cancels.popleft(), None)
         self._expire()
         self.scheduler.stage()
         read = self.residents.collect()
@@ -126,30 +125,53 @@ class Steps:
             if not (isinstance(error, LibraryError) and self._try_newer(submission)):
                 self.end(submission, failed(error))
 
+    def _open_arrivals(self) -> None:
+        """Open what came; a request leaves the inbox when it is opened, so that none is lost."""
+        came = self.inbox.copy()
+        for submission, error in self.mixer.choose([s for s, _ in came if s.mix is None]):
+            self.end(submission, error)
+        for _ in came:
+            submission, resolved = self.inbox.popleft()
+            if submission.done:  # nothing could choose its mix
+                self.left += submission.request.n
+            else:
+                self._open(submission, resolved)
+
     def _open(self, submission: Submission, resolved: Resolved | None) -> None:
-        """Make the rows of a request and let them wait.
+        """Make the rows of a request and let them wait; what this fails of is its own fault.
 
         Args:
             resolved: its skills as they were when it came; None where a router chose them.
         """
         request = submission.request
-        rows = [Row(submission, i, self.base, self._context) for i in range(request.n)]
+        try:
+            if resolved is None:
+                assert submission.mix is not None
+                resolved = self.residents.resolve(submission.mix)  # the skill may not be there
+            rows = [Row(submission, i, self.base, self._context) for i in range(request.n)]
+            root = self._root(resolved)
+        except BaseException as error:
+            self.left += request.n
+            self.end(submission, failed(error))
+            if isinstance(error, Exception):
+                return
+            raise
         self.open[submission] = rows
         self._opened += 1
         if request.deadline is not None:
             due = submission.submitted + request.deadline
             heapq.heappush(self._deadlines, (due, self._opened, weakref.ref(submission)))
-        try:
-            if resolved is None:
-                assert submission.mix is not None
-                resolved = self.residents.resolve(submission.mix)
-        except LoramixError as error:  # the router named a skill that is not there
-            self.end(submission, error)
-            return
         for row in rows:
-            row.resolved, row.root = resolved, self._root(resolved)
+            row.resolved, row.root = resolved, root
             row.twin = rows[0] if row is not rows[0] else None
             self.scheduler.waiting.append(row)
+
+    def refuse(self, error: Exception) -> None:
+        """Fail what came and is not yet opened."""
+        while self.inbox:
+            submission, _ = self.inbox.popleft()
+            self.left += submission.request.n
+            self.end(submission, failed(error))
 
     def _root(self, resolved: Resolved) -> bytes | None:
         if not self.prefix.limit:
