@@ -178,6 +178,28 @@ def test_a_damaged_adapter_fails_its_requests_alone(base: Base, library: Library
     assert engine.stats().resident == 4
 
 
+def test_a_damaged_skill_has_the_library_read_once_for_each_change(
+    base: Base, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = library.path / "skills" / "b" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7] + b"garbage")
+    reads: list[Library] = []
+    newer = Library.newer
+    monkeypatch.setattr(Library, "newer", lambda library: reads.append(library) or newer(library))
+    engine = engine_of(base, library)
+    for handle in [*(engine.submit(ask(mix="b")) for _ in range(3)), engine.submit(ask(mix="b"))]:
+        with pytest.raises(LibraryError, match="adapter_model"):
+            handle.result()
+    assert len(reads) == 1
+    with pytest.raises(LibraryError):
+        engine.submit(ask(mix="b")).result()
+    assert len(reads) == 1
+    again = engine.submit(ask(mix="b"))
+    put(Library.open(library.path), base, "b", 55)
+    assert tokens_of(again) == wanted(base, {55: 1.0})
+    assert [read for read in reads if read is library] == [library] * 2
+
+
 def test_others_go_on_while_a_skill_is_read(
     base: Base, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ from loramix.engine.row import Row
 from loramix.engine.scheduler import Scheduler
 from loramix.errors import DeadlineError, LibraryError, LoramixError
 from loramix.sampling import choose, logprobs
+from loramix.snapshot import stamp_of
 
 if TYPE_CHECKING:
     from loramix.library import Library
@@ -79,6 +80,7 @@ class Steps:
         self.cancels: deque[Submission] = deque()
         self.open: dict[Submission, list[Row]] = {}
         self.again = False
+        self._stamp: tuple[int, int, int] | None = None
         # weak, since most requests end long before they are due
         self._deadlines: list[tuple[float, int, weakref.ref[Submission]]] = []
         self._opened = self.left = self.failed = 0
@@ -188,7 +190,9 @@ class Steps:
         rows = self.open[submission]
         with contextlib.suppress(LoramixError):
             resolved = self.residents.resolve(submission.mix)
-            if resolved.weights == rows[0].resolved.weights:
+            stamp = stamp_of(self.library.path)
+            if resolved.weights == rows[0].resolved.weights and stamp != self._stamp:
+                self._stamp = stamp  # all streams wait for this: once for each change will do
                 self.library.refresh()
                 self.mixer.refresh()
                 resolved = self.residents.resolve(submission.mix)
