@@ -16,6 +16,7 @@ from loramix.base import Base
 from loramix.engine import Engine, Limits
 from loramix.errors import (
     AdapterMismatchError,
+    DeadlineError,
     LibraryError,
     PromptError,
     ResourceError,
@@ -297,6 +298,45 @@ def test_requests_that_arrive_together_are_routed_in_one_call(base: Base, librar
     stats = engine.stats()
     assert stats.gate_seconds > 0
     assert stats.gate_share == stats.gate_seconds / stats.prompt_seconds
+
+
+def test_a_crowd_for_the_router_does_not_stall_the_streams(base: Base, library: Library) -> None:
+    router = FirstLetter(NAMES)
+    engine = engine_of(base, library, router=router, chunk_tokens=30, max_rows=4)
+    stream = engine.submit(ask(tokens=40))
+    engine.step()
+    crowd = [engine.submit(ask(f"{NAMES[i % 5]} cat", "auto", 3)) for i in range(25)]
+    behind = engine.submit(ask(PROMPTS[2], tokens=3))
+    size = len(crowd[0].prompt_ids)
+    count = engine.stats().steps
+    while not stream.done:
+        engine.step()
+        count += 1
+        assert engine.stats().steps == count  # the stream got its token
+    assert 1 < max(router.calls) <= 30 // size
+    for i, handle in enumerate(crowd):  # each of them, and those behind, are answered
+        assert tokens_of(handle) == wanted(base, {i % 5: 1.0}, f"{NAMES[i % 5]} cat", 3)
+    assert tokens_of(behind) == expected(base, PROMPTS[2], 3)
+    assert sum(router.calls) == 25
+    assert (engine.stats().waiting, engine.stats().running) == (0, 0)
+
+
+def test_requests_that_are_over_are_not_routed(base: Base, library: Library) -> None:
+    router = FirstLetter(NAMES)
+    with engine_of(base, library, router=router) as engine:
+        held = threading.Event()
+        engine.between(lambda: held.wait(20))
+        late = engine.submit(ask("a cat", "auto", deadline=1e-6))
+        cancelled = engine.submit(ask("b cat", "auto"))
+        cancelled.cancel()
+        good = engine.submit(ask("c cat", "auto"))
+        held.set()
+        assert tokens_of(good) == wanted(base, {2: 1.0}, "c cat")
+        with pytest.raises(DeadlineError):
+            late.result()
+        assert cancelled.result()[0].finish_reason == "cancel"
+        assert router.calls == [1]
+        assert engine.stats().waiting == 0
 
 
 def test_a_router_that_fails_fails_its_request_alone(base: Base, library: Library) -> None:

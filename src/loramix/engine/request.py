@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -124,6 +125,7 @@ class Submission:
         mix: what it is answered with; None until a router has chosen.
         routing: how the router chose; None where the mix was given.
         gate_seconds: that the router took, for all that it chose together; 0 where it did not.
+        due: when its time is over, by `time.monotonic`; infinite where it has no deadline.
         error: why it failed, or None.
     """
 
@@ -134,6 +136,7 @@ class Submission:
         self.gate_seconds = 0.0
         self.error: Exception | None = None
         self.submitted = time.monotonic()
+        self.due = self.submitted + (math.inf if request.deadline is None else request.deadline)
         self.cancelled = False
         self._driver = driver
         self._pieces: deque[Piece] = deque()

@@ -27,8 +27,8 @@ class Limits:
         max_rows: rows that run at once.
         cache_bytes: of keys and values; None is a quarter of the memory that is free.
         prefix_bytes: of keys and values kept for prompts that begin alike; 0 keeps none.
-        chunk_tokens: prompt tokens a step while other rows decode.
-        prompt_tokens: prompt tokens a step while none does.
+        chunk_tokens: prompt tokens a step while other rows decode; a router reads as many, too.
+        prompt_tokens: the same while none decodes.
         max_queue: completions that may wait; None is any number.
         max_resident: skills of the library in memory.
 
@@ -89,6 +89,11 @@ class Scheduler:
     def token_bytes(self) -> int:
         """Of one token in all layers."""
         return self.store.token_bytes or self._guess
+
+    @property
+    def prompt_budget(self) -> int:
+        """Prompt tokens that a step may read, and that the router may read before it."""
+        return self.limits.chunk_tokens if self.decoding else self.limits.prompt_tokens
 
     def fault(self, tokens: int) -> ResourceError | None:
         """The error for a row of so many tokens that could never run; None if it could."""
@@ -151,8 +156,7 @@ class Scheduler:
         """What each row feeds in the next step, decoding rows first, and room for it."""
         if not self.running:
             return []
-        limits = self.limits
-        budget = limits.chunk_tokens if self.decoding else limits.prompt_tokens
+        budget = self.prompt_budget
         feeds = []
         for slot, row in enumerate(self.running):
             decodes = slot < self.decoding

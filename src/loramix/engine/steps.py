@@ -112,29 +112,40 @@ class Steps:
 
     def take_in(self) -> None:
         """Open what arrived, end what is over, and give free slots to those in line."""
-        self._open_arrivals()
         for _ in range(len(self.cancels)):
             self.end(self.cancels.popleft(), None)
         self._expire()
+        self._open_arrivals()
         self.scheduler.stage()
         read = self.residents.collect()
         before = len(self.scheduler.running)
         faults = self.scheduler.admit()
         self.left += len(self.scheduler.running) - before
         # a skill that was read for somebody who left takes the place that the next one waits for
-        self.again = bool(faults) or read
+        self.again = bool(faults) or read or bool(self.inbox)
         for submission, error in {row.submission: error for row, error in faults}.items():
             if not (isinstance(error, LibraryError) and self._try_newer(submission)):
                 self.end(submission, failed(error))
 
     def _open_arrivals(self) -> None:
-        """Open what came; a request leaves the inbox when it is opened, so that none is lost."""
-        came = self.inbox.copy()
-        for submission, error in self.mixer.choose([s for s, _ in came if s.mix is None]):
+        """Open what came, in order, up to what a router is to read in a later step.
+
+        A request leaves the inbox when it is opened, so that none is lost.
+        """
+        count, unrouted = 0, []
+        budget = self.scheduler.prompt_budget
+        for submission, _ in self.inbox.copy():
+            if submission.mix is None and not submission.done:
+                budget -= len(submission.prompt_ids)
+                if unrouted and budget < 0:
+                    break
+                unrouted.append(submission)
+            count += 1
+        for submission, error in self.mixer.choose(unrouted):
             self.end(submission, error)
-        for _ in came:
+        for _ in range(count):
             submission, resolved = self.inbox.popleft()
-            if submission.done:  # nothing could choose its mix
+            if submission.done:  # cancelled or overdue, or nothing could choose its mix
                 self.left += submission.request.n
             else:
                 self._open(submission, resolved)
@@ -161,8 +172,7 @@ class Steps:
         self.open[submission] = rows
         self._opened += 1
         if request.deadline is not None:
-            due = submission.submitted + request.deadline
-            heapq.heappush(self._deadlines, (due, self._opened, weakref.ref(submission)))
+            heapq.heappush(self._deadlines, (submission.due, self._opened, weakref.ref(submission)))
         for row in rows:
             row.resolved, row.root = resolved, root
             row.twin = rows[0] if row is not rows[0] else None
@@ -330,15 +340,13 @@ class Steps:
 
     def _expire(self) -> None:
         now = time.monotonic()
+        for submission, _ in self.inbox.copy():
+            if submission.due <= now and not submission.done:
+                self.end(submission, _late(submission))
         while self._deadlines and self._deadlines[0][0] <= now:
-            submission = heapq.heappop(self._deadlines)[2]()
-            if submission in self.open:
-                late = DeadlineError(
-                    "The request's time is over.",
-                    given=f"{submission.request.deadline} seconds",
-                    hint="allow more time, or ask for fewer tokens",
-                )
-                self.end(submission, late)
+            late = heapq.heappop(self._deadlines)[2]()
+            if late is not None and late in self.open:
+                self.end(late, _late(late))
         if len(self._deadlines) > 2 * len(self.open) + 64:  # most of them were in time
             self._deadlines = [entry for entry in self._deadlines if entry[2]() in self.open]
             heapq.heapify(self._deadlines)
@@ -367,6 +375,14 @@ def _chosen(scores: Tensor, rows: Sequence[Row]) -> Sequence[int | Exception | N
                 except Exception as error:
                     chosen.append(error)
             return chosen
+
+
+def _late(submission: Submission) -> DeadlineError:
+    return DeadlineError(
+        "The request's time is over.",
+        given=f"{submission.request.deadline} seconds",
+        hint="allow more time, or ask for fewer tokens",
+    )
 
 
 def _slot(row: Row) -> int:
