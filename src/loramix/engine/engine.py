@@ -186,7 +186,7 @@ class Engine:
         """Stop writing a request's completions before the next step; see `Submission.cancel`."""
         self._steps.cancels.append(submission)
         self._wake.set()
-        if self._thread is None:
+        if not self.alive:
             with self._stepping:
                 self._steps.take_in()
 
@@ -226,8 +226,12 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether a thread runs the steps; one that was ended is replaced by `start`."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether a thread runs the steps; one that was ended is replaced by `start`.
+
+        Until then whoever reads a handle runs them.
+        """
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     @property
     def busy(self) -> bool:
@@ -250,9 +254,9 @@ class Engine:
         """Let a thread run the steps, and another read skills; returns self."""
         if not self.alive and not self._closed:
             self._pool = self._pool or ThreadPoolExecutor(1, "loramix-skills")
-            if self._thread is None:
-                # a thread that is in a forward when the interpreter ends would abort the process
-                atexit.register(self.close)
+            # a thread that is in a forward when the interpreter ends would abort the process
+            atexit.unregister(self.close)
+            atexit.register(self.close)
             self._thread = threading.Thread(target=self._run, name="loramix-engine", daemon=True)
             self._thread.start()
         return self
@@ -262,10 +266,10 @@ class Engine:
         with self._entrance:
             self._closed = True
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-            atexit.unregister(self.close)
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+        atexit.unregister(self.close)
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
@@ -284,7 +288,7 @@ class Engine:
 
     def drive(self) -> bool:
         """Run a step, unless a thread does; says whether it did."""
-        if self._thread is not None or self._closed:
+        if self.alive or self._closed:
             return False
         self.step()
         return True
@@ -302,6 +306,7 @@ class Engine:
         try:
             self._loop()
         except BaseException as error:  # it is ended from outside; nobody may wait for it
+            self._thread = None  # first, so that whoever comes from now on runs steps of their own
             with self._stepping:
                 self._steps.refuse(failed(error))
                 self._steps.reset(failed(error))

@@ -17,6 +17,8 @@ from loramix.mix import Mix
 from loramix.sampling import Logprobs, Sampling
 
 if TYPE_CHECKING:
+    import asyncio
+
     from loramix.gate.router import Routing
 
 AUTO = "auto"
@@ -104,6 +106,10 @@ class Completion:
 
 class Driver(Protocol):
     """What a handle needs of its engine."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether a thread runs the steps."""
 
     def drive(self) -> bool:
         """Run a step, unless a thread does; says whether it did."""
@@ -217,7 +223,7 @@ class Submission:
                 if ended:
                     self._raise()
                     return
-                await more.wait()
+                await self._waiting(more)
         finally:
             with self._changed:
                 self._wakers.discard(wake)
@@ -247,7 +253,7 @@ class Submission:
             self._wakers.add(wake)
         try:
             if not self._done:
-                await ended.wait()
+                await self._waiting(ended)
         finally:
             with self._changed:
                 self._wakers.discard(wake)
@@ -282,6 +288,15 @@ class Submission:
             return
         with self._changed:
             self._changed.wait_for(lambda: self._done or (self._pieces and not until_done))
+
+    async def _waiting(self, event: asyncio.Event) -> None:
+        """Wait for the event; without a thread this runs steps, beside the loop."""
+        import asyncio
+
+        while not event.is_set() and not self._driver.alive:
+            if not await asyncio.to_thread(self._driver.drive):
+                break
+        await event.wait()
 
     def _wake(self) -> None:
         self._changed.notify_all()
