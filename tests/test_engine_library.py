@@ -16,6 +16,7 @@ from loramix.base import Base
 from loramix.engine import Engine, Limits
 from loramix.errors import (
     AdapterMismatchError,
+    ClosedError,
     DeadlineError,
     LibraryError,
     PromptError,
@@ -244,6 +245,17 @@ def test_the_place_of_a_skill_that_nobody_waits_for_any_more_is_taken(
             engine.between(lambda: None).result(10)
         go.set()
         assert tokens_of(behind) == wanted(base, {1: 1.0})
+
+
+def test_closing_reads_no_skill_and_routes_no_request(base: Base, library: Library) -> None:
+    router = FirstLetter(NAMES)
+    engine = engine_of(base, library, router=router)
+    handles = [engine.submit(ask(mix=mix)) for mix in ("a", "b", "auto")]
+    engine.close()
+    for handle in handles:
+        with pytest.raises(ClosedError):
+            handle.result()
+    assert (engine.stats().loads, engine.stats().waiting, router.calls) == (0, 0, [])
 
 
 def test_a_mix_of_more_skills_than_fit_is_refused(base: Base, library: Library) -> None:

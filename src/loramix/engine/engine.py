@@ -275,7 +275,7 @@ class Engine:
             self._pool = None
         with self._stepping:
             self._run_tasks()
-            self._steps.take_in()
+            self._steps.refuse(closed())
             self._steps.reset(closed())
             self._residents.collect()
             self._residents.clear()

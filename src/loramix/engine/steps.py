@@ -112,8 +112,7 @@ class Steps:
 
     def take_in(self) -> None:
         """Open what arrived, end what is over, and give free slots to those in line."""
-        for _ in range(len(self.cancels)):
-            self.end(self.cancels.popleft(), None)
+        self._end_cancelled()
         self._expire()
         self._open_arrivals()
         self.scheduler.stage()
@@ -179,7 +178,8 @@ class Steps:
             self.scheduler.waiting.append(row)
 
     def refuse(self, error: Exception) -> None:
-        """Fail what came and is not yet opened."""
+        """Fail what came and is not yet opened, but for what nobody wants any more."""
+        self._end_cancelled()
         while self.inbox:
             submission, _ = self.inbox.popleft()
             self.left += submission.request.n
@@ -312,6 +312,10 @@ class Steps:
         if all(row.gone for row in self.open.get(submission, ())):
             self.open.pop(submission, None)
             submission.finish()
+
+    def _end_cancelled(self) -> None:
+        for _ in range(len(self.cancels)):
+            self.end(self.cancels.popleft(), None)
 
     def end(self, submission: Submission, error: Exception | None, wipe: bool = True) -> None:
         """No more of this request; its slots are wiped, since what is there may be anything."""
