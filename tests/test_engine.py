@@ -269,13 +269,14 @@ def test_a_deadline_that_no_clock_waits_for_is_none(deadline: float, world: Worl
 
 
 def test_wrong_requests_fail_at_once_and_by_name(world: World) -> None:
-    engine = world.engine(cache_bytes=20_000, max_queue=2)
+    engine = world.engine(cache_bytes=20_000, max_queue=2, max_rows=1)
     for error, request in (
         (PromptError, ask("")),
         (PromptError, ask("z" * 200)),
         (UnknownSkillError, ask(mix="onee")),
         (UsageError, ask(mix="auto")),
         (UsageError, ask(n=0)),
+        (UsageError, ask(n=4)),  # one may run and two wait
         (UsageError, ask(n=1.5)),
         (UsageError, ask(deadline=0.0)),
         (ResourceError, ask(tokens=1000)),
@@ -284,10 +285,19 @@ def test_wrong_requests_fail_at_once_and_by_name(world: World) -> None:
             engine.submit(request)
     engine.submit(ask())
     with pytest.raises(QueueFullError, match="1 completions wait"):
-        engine.submit(ask(n=2))
-    for wrong in ({"max_rows": 0}, {"cache_bytes": -1}):
-        with pytest.raises(UsageError):
+        engine.submit(ask(n=3))
+    for wrong, least in (({"max_rows": 0}, 1), ({"cache_bytes": -1}, 0)):
+        with pytest.raises(UsageError, match=f"at least {least}"):
             Limits(**wrong)  # type: ignore[arg-type]
+
+
+def test_where_nobody_may_wait_as_many_as_there_are_slots_are_answered(world: World) -> None:
+    engine = world.engine(max_queue=0, max_rows=2)
+    handles = [engine.submit(ask()) for _ in range(2)]
+    with pytest.raises(QueueFullError):
+        engine.submit(ask())
+    for handle in handles:
+        assert list(handle.result()[0].token_ids) == world.expected(PROMPTS[0], "base")
 
 
 def test_the_cache_stays_within_its_budget_and_all_are_answered(world: World) -> None:

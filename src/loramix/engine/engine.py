@@ -109,6 +109,7 @@ class Engine:
         """Take a request; its pieces come through the handle.
 
         Raises:
+            UsageError: `n` or the deadline is out of range, or nothing can choose the mix.
             PromptError: the prompt is empty or fills the context.
             RecipeError, UnknownSkillError: the mix cannot be used.
             ResourceError: it could never fit into the cache, or its mix into memory.
@@ -137,23 +138,37 @@ class Engine:
         fault = self._scheduler.fault(len(ids) + room - 1)
         if fault is not None:
             raise fault
-        submission = Submission(request, ids, self)
-        submission.mix = mix
         with self._entrance:
             if self._closed:
                 raise closed()
-            most = self.limits.max_queue
-            if most is not None and self.waiting + request.n > most:
-                raise QueueFullError(
-                    "Too many requests wait.",
-                    given=f"{self.waiting} completions wait",
-                    expected=f"at most {most}",
-                    hint="ask again later, or raise max_queue",
-                )
+            self._check_queue(request.n)
+            submission = Submission(request, ids, self)
+            submission.mix = mix
             self._entered += request.n
             self._steps.inbox.append((submission, resolved))
         self._wake.set()
         return submission
+
+    def _check_queue(self, n: int) -> None:
+        """Raises QueueFullError, or UsageError where there is never room for `n` completions."""
+        most = self.limits.max_queue
+        if most is None:
+            return
+        if n > most + self.limits.max_rows:
+            raise UsageError(
+                "The request has more completions than may run and wait.",
+                given=f"n={n}",
+                expected=f"at most {self.limits.max_rows} that run and {most} that wait",
+                hint="ask for fewer, or raise max_queue",
+            )
+        free = self.limits.max_rows - len(self._scheduler.running)  # they will not wait long
+        if self.waiting + n > most + free:
+            raise QueueFullError(
+                "Too many requests wait.",
+                given=f"{self.waiting} completions wait",
+                expected=f"at most {most}",
+                hint="ask again later, or raise max_queue",
+            )
 
     async def asubmit(self, request: Request) -> Submission:
         """`submit` for a coroutine: other tasks run while the prompt is read.

@@ -29,7 +29,8 @@ class Limits:
         prefix_bytes: of keys and values kept for prompts that begin alike; 0 keeps none.
         chunk_tokens: prompt tokens a step while other rows decode; a router reads as many, too.
         prompt_tokens: the same while none decodes.
-        max_queue: completions that may wait; None is any number.
+        max_queue: completions that may wait, beside those that slots are free for; None is any
+            number.
         max_resident: skills of the library in memory.
 
     Raises:
@@ -45,12 +46,14 @@ class Limits:
     max_resident: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("max_rows", "chunk_tokens", "prompt_tokens", "max_resident"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is out of range.", given=getattr(self, name), expected=1)
-        for name in ("cache_bytes", "prefix_bytes", "max_queue"):
-            if (getattr(self, name) or 0) < 0:
-                raise UsageError(f"{name} is out of range.", given=getattr(self, name), expected=0)
+        least = {"max_rows": 1, "chunk_tokens": 1, "prompt_tokens": 1, "max_resident": 1}
+        least |= {"cache_bytes": 0, "prefix_bytes": 0, "max_queue": 0}
+        for name, bound in least.items():
+            given = getattr(self, name)
+            if given is not None and given < bound:
+                raise UsageError(
+                    f"{name} is out of range.", given=given, expected=f"at least {bound}"
+                )
 
 
 class Scheduler:
