@@ -246,6 +246,21 @@ def test_a_cancelled_request_keeps_what_it_wrote_and_frees_its_slot(world: World
     assert list(other.token_ids) == world.expected(PROMPTS[2], "base")
 
 
+def test_a_cancelled_completion_has_the_text_of_all_its_tokens(world: World) -> None:
+    [whole] = world.engine().submit(ask()).result()
+    for count in range(1, TOKENS):
+        # what may be the beginning of a stop text, or of a character, is not shown at once
+        engine = world.engine()
+        handle = engine.submit(ask(stop=tuple(f"{character}\0" for character in whole.text)))
+        for _ in range(count):
+            engine.step()
+        handle.cancel()
+        [done] = handle.result()
+        ids = list(done.token_ids)
+        assert ids == world.expected(PROMPTS[0], "base")[:count]
+        assert done.text == world.base.tokenizer.decode(ids, skip_special_tokens=True)
+
+
 def test_a_deadline_fails_the_request_waiting_or_running(world: World) -> None:
     engine = world.engine(max_rows=1)
     running = engine.submit(ask(tokens=100, deadline=0.2))

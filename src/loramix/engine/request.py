@@ -146,6 +146,7 @@ class Submission:
         self.cancelled = False
         self._driver = driver
         self._pieces: deque[Piece] = deque()
+        self._rests = [""] * request.n
         self._taken: list[list[Piece]] = [[] for _ in range(request.n)]
         self._changed = threading.Condition()
         self._wakers: set[Callable[[], None]] = set()
@@ -274,6 +275,10 @@ class Submission:
             self._taken[piece.row].append(piece)
             self._wake()
 
+    def put_rest(self, row: int, text: str) -> None:
+        """What a completion that is cut off had written and not yet shown; no piece tells it."""
+        self._rests[row] = text
+
     def finish(self, error: Exception | None = None) -> None:
         """No more pieces come."""
         with self._changed:
@@ -309,13 +314,16 @@ class Submission:
 
     def _completions(self) -> list[Completion]:
         self._raise()
-        return [self._completion(pieces) for pieces in self._taken]
+        return [
+            self._completion(pieces, rest)
+            for pieces, rest in zip(self._taken, self._rests, strict=True)
+        ]
 
-    def _completion(self, pieces: list[Piece]) -> Completion:
+    def _completion(self, pieces: list[Piece], rest: str) -> Completion:
         reasons = [piece.finish_reason for piece in pieces if piece.finish_reason]
         logprobs: Any = tuple(piece.logprobs for piece in pieces)
         return Completion(
-            text="".join(piece.text for piece in pieces),
+            text="".join(piece.text for piece in pieces) + rest,
             prompt_tokens=len(self.prompt_ids),
             completion_tokens=len(pieces),
             finish_reason=reasons[0] if reasons else "cancel",

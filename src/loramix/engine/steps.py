@@ -323,6 +323,8 @@ class Steps:
             if row.gone:
                 continue
             row.gone = True
+            if error is None:
+                submission.put_rest(row.index, row.rest())
             if row.slot is not None:
                 self.scheduler.leave(row, wipe)
             else:
