@@ -25,7 +25,9 @@ class Limits:
 
     Attributes:
         max_rows: rows that run at once.
-        cache_bytes: of keys and values; None is a quarter of the memory that is free.
+        cache_bytes: of keys and values; None is a quarter of the memory that is free. All slots
+            are as long as the longest row may become, so one of many tokens leaves few slots, in
+            which the others take turns.
         prefix_bytes: of keys and values kept for prompts that begin alike; 0 keeps none.
         chunk_tokens: prompt tokens a step while other rows decode; a router reads as many, too.
         prompt_tokens: the same while none decodes.
