@@ -31,7 +31,7 @@ SHAPES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("opt", {}, ["q_proj", "fc1"]),
 ]  # fmt: skip
 MIXES = ["base", "s0", "s0=0.5,s1=0.7", "s2=1.3", "s0=0.2,s1=0.3,s2=0.4"]
-WORDS = "the cat sat on a mat and two dogs é 你 add four zebra".split()
+WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "dogs", "é", "你", "add", "four", "zebra"]
 MOST = 14
 """Tokens of a completion."""
 

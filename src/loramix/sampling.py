@@ -109,7 +109,9 @@ class Sampling:
             given = getattr(self, name)
             values = given if isinstance(given, (tuple, list)) else (given,)
             if not all(isinstance(value, kinds) for value in values):
-                raise UsageError(f"{name} is of another kind.", given=repr(given), expected=expected)
+                raise UsageError(
+                    f"{name} is of another kind.", given=repr(given), expected=expected
+                )
 
     @property
     def greedy(self) -> bool:
