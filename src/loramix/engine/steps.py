@@ -131,7 +131,7 @@ class Steps:
 
         A request leaves the inbox when it is opened, so that none is lost.
         """
-        count, unrouted = 0, []
+        count, unrouted = 0, list[Submission]()
         budget = self.scheduler.prompt_budget
         for submission, _ in self.inbox.copy():
             if submission.mix is None and not submission.done:
