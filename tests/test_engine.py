@@ -246,6 +246,21 @@ def test_a_cancelled_request_keeps_what_it_wrote_and_frees_its_slot(world: World
     assert list(other.token_ids) == world.expected(PROMPTS[2], "base")
 
 
+def test_a_cancelled_completion_has_the_text_of_all_its_tokens(world: World) -> None:
+    [whole] = world.engine().submit(ask()).result()
+    for count in range(1, TOKENS):
+        # what may be the beginning of a stop text, or of a character, is not shown at once
+        engine = world.engine()
+        handle = engine.submit(ask(stop=tuple(f"{character}\0" for character in whole.text)))
+        for _ in range(count):
+            engine.step()
+        handle.cancel()
+        [done] = handle.result()
+        ids = list(done.token_ids)
+        assert ids == world.expected(PROMPTS[0], "base")[:count]
+        assert done.text == world.base.tokenizer.decode(ids, skip_special_tokens=True)
+
+
 def test_a_deadline_fails_the_request_waiting_or_running(world: World) -> None:
     engine = world.engine(max_rows=1)
     running = engine.submit(ask(tokens=100, deadline=0.2))
@@ -269,13 +284,15 @@ def test_a_deadline_that_no_clock_waits_for_is_none(deadline: float, world: Worl
 
 
 def test_wrong_requests_fail_at_once_and_by_name(world: World) -> None:
-    engine = world.engine(cache_bytes=20_000, max_queue=2)
+    engine = world.engine(cache_bytes=20_000, max_queue=2, max_rows=1)
     for error, request in (
         (PromptError, ask("")),
         (PromptError, ask("z" * 200)),
         (UnknownSkillError, ask(mix="onee")),
         (UsageError, ask(mix="auto")),
         (UsageError, ask(n=0)),
+        (UsageError, ask(n=4)),  # one may run and two wait
+        (UsageError, ask(n=1.5)),
         (UsageError, ask(deadline=0.0)),
         (ResourceError, ask(tokens=1000)),
     ):
@@ -283,10 +300,19 @@ def test_wrong_requests_fail_at_once_and_by_name(world: World) -> None:
             engine.submit(request)
     engine.submit(ask())
     with pytest.raises(QueueFullError, match="1 completions wait"):
-        engine.submit(ask(n=2))
-    for wrong in ({"max_rows": 0}, {"cache_bytes": -1}):
-        with pytest.raises(UsageError):
+        engine.submit(ask(n=3))
+    for wrong, least in (({"max_rows": 0}, 1), ({"cache_bytes": -1}, 0)):
+        with pytest.raises(UsageError, match=f"at least {least}"):
             Limits(**wrong)  # type: ignore[arg-type]
+
+
+def test_where_nobody_may_wait_as_many_as_there_are_slots_are_answered(world: World) -> None:
+    engine = world.engine(max_queue=0, max_rows=2)
+    handles = [engine.submit(ask()) for _ in range(2)]
+    with pytest.raises(QueueFullError):
+        engine.submit(ask())
+    for handle in handles:
+        assert list(handle.result()[0].token_ids) == world.expected(PROMPTS[0], "base")
 
 
 def test_the_cache_stays_within_its_budget_and_all_are_answered(world: World) -> None:
@@ -391,6 +417,32 @@ def test_a_fault_in_choosing_fails_the_guilty_request_alone(
         bad.result()
     assert list(good.result()[0].token_ids) == world.expected(PROMPTS[0], "one")
     assert engine.stats().running == 0
+
+
+def test_a_request_that_cannot_be_opened_fails_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = Sampling.generator
+
+    def broken(sampling: Sampling, row: int) -> torch.Generator:
+        if sampling.seed == 13:
+            raise OverflowError("no such seed")
+        return generator(sampling, row)
+
+    monkeypatch.setattr(Sampling, "generator", broken)
+    with world.engine() as engine:
+        running = engine.submit(ask())
+        next(iter(running))
+        held = threading.Event()
+        engine.between(lambda: held.wait(20))  # so that the next come in one step
+        bad = engine.submit(ask(temperature=1.0, seed=13, n=2))
+        beside = engine.submit(ask(PROMPTS[2]))
+        held.set()
+        with pytest.raises(ForwardError, match="no such seed"):
+            bad.result()
+        assert list(running.result()[0].token_ids) == world.expected(PROMPTS[0], "base")
+        assert list(beside.result()[0].token_ids) == world.expected(PROMPTS[2], "base")
+        assert (engine.stats().waiting, engine.stats().failed) == (0, 1)
 
 
 def test_bases_that_cannot_be_run_are_refused_with_the_reason() -> None:

@@ -7,11 +7,12 @@ import ctypes
 import itertools
 import threading
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
 from engine_oracle import MIXES, PROMPTS, World, ask
-from loramix.engine import Engine
+from loramix.engine import Engine, Piece
 from loramix.errors import ForwardError
 
 
@@ -117,6 +118,37 @@ def test_a_thread_that_is_ended_fails_its_requests_and_can_be_replaced(world: Wo
         engine.start()
         again = engine.submit(ask())
         assert list(again.result()[0].token_ids) == world.expected(PROMPTS[0], "base")
+
+
+def test_coroutines_are_answered_by_an_engine_without_a_thread(world: World) -> None:
+    async def both(engine: Engine) -> tuple[list[int], list[int]]:
+        first, second = await engine.asubmit(ask()), await engine.asubmit(ask(PROMPTS[2]))
+        pieces, [done] = await asyncio.gather(
+            collected(first.batches()), asyncio.wait_for(second.wait(), 20)
+        )
+        return pieces, list(done.token_ids)
+
+    async def collected(batches: AsyncIterator[list[Piece]]) -> list[int]:
+        return [piece.token_id async for pieces in batches for piece in pieces]
+
+    found = asyncio.run(asyncio.wait_for(both(world.engine()), 20))
+    assert found == tuple(world.expected(prompt, "base") for prompt in (PROMPTS[0], PROMPTS[2]))
+
+
+def test_what_comes_after_the_thread_ended_is_answered(world: World) -> None:
+    def end() -> None:
+        raise SystemExit
+
+    with world.engine() as engine:
+        assert isinstance(engine.between(end).exception(20), SystemExit)
+        while engine.alive:
+            time.sleep(0.01)
+        done = engine.submit(ask()).result()[0]
+        assert list(done.token_ids) == world.expected(PROMPTS[0], "base")
+        cancelled = engine.submit(ask(tokens=10_000))
+        cancelled.cancel()
+        assert cancelled.result()[0].finish_reason == "cancel"
+        assert engine.stats().waiting == 0
 
 
 def test_a_router_reads_the_text_that_is_given_for_it() -> None:

@@ -16,6 +16,8 @@ from loramix.base import Base
 from loramix.engine import Engine, Limits
 from loramix.errors import (
     AdapterMismatchError,
+    ClosedError,
+    DeadlineError,
     LibraryError,
     PromptError,
     ResourceError,
@@ -178,6 +180,28 @@ def test_a_damaged_adapter_fails_its_requests_alone(base: Base, library: Library
     assert engine.stats().resident == 4
 
 
+def test_a_damaged_skill_has_the_library_read_once_for_each_change(
+    base: Base, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = library.path / "skills" / "b" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7] + b"garbage")
+    reads: list[Library] = []
+    newer = Library.newer
+    monkeypatch.setattr(Library, "newer", lambda library: reads.append(library) or newer(library))
+    engine = engine_of(base, library)
+    for handle in [*(engine.submit(ask(mix="b")) for _ in range(3)), engine.submit(ask(mix="b"))]:
+        with pytest.raises(LibraryError, match="adapter_model"):
+            handle.result()
+    assert len(reads) == 1
+    with pytest.raises(LibraryError):
+        engine.submit(ask(mix="b")).result()
+    assert len(reads) == 1
+    again = engine.submit(ask(mix="b"))
+    put(Library.open(library.path), base, "b", 55)
+    assert tokens_of(again) == wanted(base, {55: 1.0})
+    assert [read for read in reads if read is library] == [library] * 2
+
+
 def test_others_go_on_while_a_skill_is_read(
     base: Base, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +221,41 @@ def test_others_go_on_while_a_skill_is_read(
         gate.set()
         assert tokens_of(slow) == wanted(base, {0: 1.0})
     assert not [t for t in threading.enumerate() if t.name.startswith("loramix")]
+
+
+def test_the_place_of_a_skill_that_nobody_waits_for_any_more_is_taken(
+    base: Base, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go, read = threading.Event(), threading.Event(), Skill.adapter
+
+    def slowly(skill: Skill, model: Any = None) -> Any:
+        if skill.name == "a":
+            begun.set()
+            go.wait(30)
+        return read(skill, model)
+
+    monkeypatch.setattr(Skill, "adapter", slowly)
+    with engine_of(base, library, max_resident=1) as engine:
+        gone = engine.submit(ask(mix="a"))
+        assert begun.wait(30)
+        gone.cancel()
+        gone.result()
+        behind = engine.submit(ask(mix="b", deadline=20.0))
+        for _ in range(2):  # a step lies between the two, and has seen it
+            engine.between(lambda: None).result(10)
+        go.set()
+        assert tokens_of(behind) == wanted(base, {1: 1.0})
+
+
+def test_closing_reads_no_skill_and_routes_no_request(base: Base, library: Library) -> None:
+    router = FirstLetter(NAMES)
+    engine = engine_of(base, library, router=router)
+    handles = [engine.submit(ask(mix=mix)) for mix in ("a", "b", "auto")]
+    engine.close()
+    for handle in handles:
+        with pytest.raises(ClosedError):
+            handle.result()
+    assert (engine.stats().loads, engine.stats().waiting, router.calls) == (0, 0, [])
 
 
 def test_a_mix_of_more_skills_than_fit_is_refused(base: Base, library: Library) -> None:
@@ -251,6 +310,45 @@ def test_requests_that_arrive_together_are_routed_in_one_call(base: Base, librar
     stats = engine.stats()
     assert stats.gate_seconds > 0
     assert stats.gate_share == stats.gate_seconds / stats.prompt_seconds
+
+
+def test_a_crowd_for_the_router_does_not_stall_the_streams(base: Base, library: Library) -> None:
+    router = FirstLetter(NAMES)
+    engine = engine_of(base, library, router=router, chunk_tokens=30, max_rows=4)
+    stream = engine.submit(ask(tokens=40))
+    engine.step()
+    crowd = [engine.submit(ask(f"{NAMES[i % 5]} cat", "auto", 3)) for i in range(25)]
+    behind = engine.submit(ask(PROMPTS[2], tokens=3))
+    size = len(crowd[0].prompt_ids)
+    count = engine.stats().steps
+    while not stream.done:
+        engine.step()
+        count += 1
+        assert engine.stats().steps == count  # the stream got its token
+    assert 1 < max(router.calls) <= 30 // size
+    for i, handle in enumerate(crowd):  # each of them, and those behind, are answered
+        assert tokens_of(handle) == wanted(base, {i % 5: 1.0}, f"{NAMES[i % 5]} cat", 3)
+    assert tokens_of(behind) == expected(base, PROMPTS[2], 3)
+    assert sum(router.calls) == 25
+    assert (engine.stats().waiting, engine.stats().running) == (0, 0)
+
+
+def test_requests_that_are_over_are_not_routed(base: Base, library: Library) -> None:
+    router = FirstLetter(NAMES)
+    with engine_of(base, library, router=router) as engine:
+        held = threading.Event()
+        engine.between(lambda: held.wait(20))
+        late = engine.submit(ask("a cat", "auto", deadline=1e-6))
+        cancelled = engine.submit(ask("b cat", "auto"))
+        cancelled.cancel()
+        good = engine.submit(ask("c cat", "auto"))
+        held.set()
+        assert tokens_of(good) == wanted(base, {2: 1.0}, "c cat")
+        with pytest.raises(DeadlineError):
+            late.result()
+        assert cancelled.result()[0].finish_reason == "cancel"
+        assert router.calls == [1]
+        assert engine.stats().waiting == 0
 
 
 def test_a_router_that_fails_fails_its_request_alone(base: Base, library: Library) -> None:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from engine_oracle import BYTES, PROMPTS, ask, loud_adapter
-from loramix.base import encode_prompt
+from loramix.base import Base, encode_prompt
 from loramix.engine import Engine, Limits, Submission
 from loramix.engine.row import Row
 from loramix.errors import DeadlineError, ForwardError, LibraryError
@@ -34,7 +34,7 @@ def alive() -> list[object]:
 
 def settles(check: Callable[[], bool]) -> bool:
     """Whether it comes true soon: the engine's thread may be in its last step."""
-    return any(check() or time.sleep(0.1) for _ in range(50))
+    return any(check() or time.sleep(0.001) for _ in range(5000))
 
 
 def soak(folder: Path, count: int) -> None:
@@ -109,3 +109,54 @@ def test_a_burst_leaves_nothing_behind(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ten_thousand_requests_leave_nothing_behind(tmp_path: Path) -> None:
     soak(tmp_path / "library", 10_000)
+
+
+def crowd(base: Base, folder: Path, bursts: int, places: int, seed: int) -> None:
+    """Small bursts of all kinds with few places for skills; other threads cancel at random."""
+    library = Library.create(folder, base.id, base.fingerprint)
+    with library.edit() as txn:
+        for i, name in enumerate(SKILLS[:8]):
+            txn.add(name, loud_adapter(base, i, rank=2), make_card(name), make_memory(i))
+    draw = random.Random(seed)
+    limits = Limits(max_rows=4, cache_bytes=BYTES, max_resident=places)
+
+    def request() -> Submission:
+        skills = draw.sample(SKILLS[:8], draw.randint(1, min(2, places)))
+        mix = draw.choice(["auto", "base", *[",".join(f"{s}=0.5" for s in skills)] * 4])
+        return engine.submit(
+            ask(
+                draw.choice(PROMPTS), mix, draw.randint(1, 6),
+                n=draw.choice([1, 1, 3]), temperature=draw.choice([0.0, 1.0]),
+                logprobs=draw.choice([None, 2]), stop=draw.choice([(), ("a",)]),
+                deadline=draw.choice([None] * 9 + [0.002]),
+            )
+        )  # fmt: skip
+
+    with Engine(base, library=library, router="fixed:s1", limits=limits) as engine:
+        for number in range(bursts):
+            if number % 20 == 10:  # a skill is replaced
+                with Library.open(library.path).edit() as txn:
+                    adapter = loud_adapter(base, number, rank=2)
+                    txn.add("s0", adapter, make_card("s0"), make_memory(0), replace=True)
+                engine.refresh()
+            handles: list[Submission] = []
+            for _ in range(draw.randint(1, 4)):
+                handles.append(request())
+                time.sleep(draw.choice([0, draw.random() * 0.004]))
+                if draw.random() < 0.4:  # once: each cancel would wake an engine that sleeps
+                    threading.Timer(draw.random() * 0.004, draw.choice(handles).cancel).start()
+            assert settles(lambda handles=handles: all(handle.done for handle in handles))
+            for handle in handles:
+                assert handle.error is None or isinstance(handle.error, DeadlineError)
+        assert settles(lambda: engine.stats().running == engine.stats().waiting == 0)
+        assert not engine._residents._held
+
+
+def test_a_small_crowd_that_is_cancelled_at_random_ends(tmp_path: Path) -> None:
+    crowd(make_base(), tmp_path / "library", 25, 2, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("places", "seed"), [(1, 1), (2, 2), (3, 3)])
+def test_crowds_that_are_cancelled_at_random_end(places: int, seed: int, tmp_path: Path) -> None:
+    crowd(make_base(), tmp_path / "library", 1_000, places, seed)

@@ -296,6 +296,13 @@ def test_the_distribution_is_the_one_that_was_asked_for() -> None:
         {"top_k": -1},
         {"max_new_tokens": 0},
         {"stop": ("",)},
+        {"max_new_tokens": 2.5},
+        {"top_k": 1.5},
+        {"seed": 1.5},
+        {"logprobs": 1.5},
+        {"temperature": "warm"},
+        {"stop": (1,)},
+        {"stop_tokens": ("x",)},
     ],
 )
 def test_sampling_out_of_range_is_a_wrong_call(wrong: dict[str, Any]) -> None:

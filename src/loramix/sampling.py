@@ -12,12 +12,29 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
+from types import NoneType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from loramix.errors import UsageError
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "max_new_tokens": ((Integral,), "a whole number"),
+    "top_k": ((Integral,), "a whole number"),
+    "seed": ((Integral, NoneType), "a whole number, or None"),
+    "logprobs": ((Integral, NoneType), "a whole number, or None"),
+    "stop_tokens": ((Integral,), "whole numbers"),
+    "stop": ((str,), "texts"),
+    "temperature": ((Real,), "a number"),
+    "top_p": ((Real,), "a number"),
+    "min_p": ((Real,), "a number"),
+    "repetition_penalty": ((Real,), "a number"),
+    "presence_penalty": ((Real,), "a number"),
+    "frequency_penalty": ((Real,), "a number"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,7 @@ class Sampling:
             one alone, None is nothing.
 
     Raises:
-        UsageError: a value is out of its range.
+        UsageError: a value is of another kind, or out of its range.
     """
 
     max_new_tokens: int = 128
@@ -60,6 +77,7 @@ class Sampling:
         if isinstance(self.stop, str):
             object.__setattr__(self, "stop", (self.stop,))
         object.__setattr__(self, "stop_tokens", tuple(self.stop_tokens))
+        self._check_kinds()
         for name, fits, expected in (
             ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
             (
@@ -83,6 +101,16 @@ class Sampling:
             if not fits:
                 raise UsageError(
                     f"{name} is out of range.", given=repr(getattr(self, name)), expected=expected
+                )
+
+    def _check_kinds(self) -> None:
+        """Else what is wrong would be found in the midst of a batch, in words of torch's own."""
+        for name, (kinds, expected) in _KINDS.items():
+            given = getattr(self, name)
+            values = given if isinstance(given, (tuple, list)) else (given,)
+            if not all(isinstance(value, kinds) for value in values):
+                raise UsageError(
+                    f"{name} is of another kind.", given=repr(given), expected=expected
                 )
 
     @property

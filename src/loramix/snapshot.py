@@ -17,6 +17,7 @@ from loramix.errors import LibraryBusyError, LibraryError, StorageError
 from loramix.manifest import (
     GATE,
     GATE_FILES,
+    MANIFEST,
     MEMORY,
     SKILLS,
     Manifest,
@@ -127,6 +128,18 @@ def read_snapshot(
                 f"The library {root} kept changing while it was read",
                 hint="wait until its writer has finished",
             )
+
+
+def stamp_of(root: Path) -> tuple[int, int, int] | None:
+    """Of the one file that each change renames into place, as it lies there now.
+
+    Inode, time in nanoseconds and size; None where it cannot be seen.
+    """
+    try:
+        found = (root / MANIFEST).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def still_known(fresh: Snapshot, known: Snapshot) -> Snapshot:

@@ -23,7 +23,7 @@ from loramix.engine.residency import Residents
 from loramix.engine.routing import Mixer
 from loramix.engine.scheduler import Limits, Scheduler
 from loramix.engine.stats import Stats
-from loramix.engine.steps import Arrival, Handed, Steps
+from loramix.engine.steps import Handed, Steps
 from loramix.engine.support import check_base, context_length
 from loramix.errors import PromptError, QueueFullError, UsageError
 from loramix.mix import Mix
@@ -94,8 +94,6 @@ class Engine:
         self._steps = Steps(
             base, mixed, library, self._context, self._mixer, self._residents, self._scheduler
         )
-        self._inbox: deque[Arrival] = deque()
-        self._cancels: deque[Submission] = deque()
         self._tasks: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._entered = 0
         self._entrance = threading.Lock()
@@ -111,18 +109,14 @@ class Engine:
         """Take a request; its pieces come through the handle.
 
         Raises:
+            UsageError: `n` or the deadline is out of range, or nothing can choose the mix.
             PromptError: the prompt is empty or fills the context.
             RecipeError, UnknownSkillError: the mix cannot be used.
             ResourceError: it could never fit into the cache, or its mix into memory.
             QueueFullError: too many wait already.
             ClosedError: the engine is closed.
         """
-        if request.n < 1 or (request.deadline is not None and not request.deadline > 0):
-            raise UsageError(
-                "The request is out of range.",
-                given=f"n={request.n}, deadline={request.deadline}",
-                expected="n of at least 1, a deadline above 0 seconds",
-            )
+        request.check()
         mix = _parse(request.mix, self.library)
         resolved = None if mix is None else self._residents.resolve(mix)
         if mix is None and not self._mixer.able:
@@ -144,23 +138,37 @@ class Engine:
         fault = self._scheduler.fault(len(ids) + room - 1)
         if fault is not None:
             raise fault
-        submission = Submission(request, ids, self)
-        submission.mix = mix
         with self._entrance:
             if self._closed:
                 raise closed()
-            most = self.limits.max_queue
-            if most is not None and self.waiting + request.n > most:
-                raise QueueFullError(
-                    "Too many requests wait.",
-                    given=f"{self.waiting} completions wait",
-                    expected=f"at most {most}",
-                    hint="ask again later, or raise max_queue",
-                )
+            self._check_queue(request.n)
+            submission = Submission(request, ids, self)
+            submission.mix = mix
             self._entered += request.n
-            self._inbox.append((submission, resolved))
+            self._steps.inbox.append((submission, resolved))
         self._wake.set()
         return submission
+
+    def _check_queue(self, n: int) -> None:
+        """Raises QueueFullError, or UsageError where there is never room for `n` completions."""
+        most = self.limits.max_queue
+        if most is None:
+            return
+        if n > most + self.limits.max_rows:
+            raise UsageError(
+                "The request has more completions than may run and wait.",
+                given=f"n={n}",
+                expected=f"at most {self.limits.max_rows} that run and {most} that wait",
+                hint="ask for fewer, or raise max_queue",
+            )
+        free = self.limits.max_rows - len(self._scheduler.running)  # they will not wait long
+        if self.waiting + n > most + free:
+            raise QueueFullError(
+                "Too many requests wait.",
+                given=f"{self.waiting} completions wait",
+                expected=f"at most {most}",
+                hint="ask again later, or raise max_queue",
+            )
 
     async def asubmit(self, request: Request) -> Submission:
         """`submit` for a coroutine: other tasks run while the prompt is read.
@@ -191,11 +199,11 @@ class Engine:
 
     def cancel(self, submission: Submission) -> None:
         """Stop writing a request's completions before the next step; see `Submission.cancel`."""
-        self._cancels.append(submission)
+        self._steps.cancels.append(submission)
         self._wake.set()
-        if self._thread is None:
+        if not self.alive:
             with self._stepping:
-                self._steps.take_in(*self._came())
+                self._steps.take_in()
 
     def refresh(self) -> None:
         """Read the library anew: later requests use the skills and the gate that it has now."""
@@ -233,13 +241,17 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether a thread runs the steps; one that was ended is replaced by `start`."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether a thread runs the steps; one that was ended is replaced by `start`.
+
+        Until then whoever reads a handle runs them.
+        """
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     @property
     def busy(self) -> bool:
         """Whether some request is unfinished."""
-        return bool(self._steps.open or self._inbox)
+        return bool(self._steps.open or self._steps.inbox)
 
     @property
     def failed(self) -> int:
@@ -257,9 +269,9 @@ class Engine:
         """Let a thread run the steps, and another read skills; returns self."""
         if not self.alive and not self._closed:
             self._pool = self._pool or ThreadPoolExecutor(1, "loramix-skills")
-            if self._thread is None:
-                # a thread that is in a forward when the interpreter ends would abort the process
-                atexit.register(self.close)
+            # a thread that is in a forward when the interpreter ends would abort the process
+            atexit.unregister(self.close)
+            atexit.register(self.close)
             self._thread = threading.Thread(target=self._run, name="loramix-engine", daemon=True)
             self._thread.start()
         return self
@@ -269,16 +281,16 @@ class Engine:
         with self._entrance:
             self._closed = True
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-            atexit.unregister(self.close)
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+        atexit.unregister(self.close)
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
         with self._stepping:
             self._run_tasks()
-            self._steps.take_in(*self._came())
+            self._steps.refuse(closed())
             self._steps.reset(closed())
             self._residents.collect()
             self._residents.clear()
@@ -291,7 +303,7 @@ class Engine:
 
     def drive(self) -> bool:
         """Run a step, unless a thread does; says whether it did."""
-        if self._thread is not None or self._closed:
+        if self.alive or self._closed:
             return False
         self.step()
         return True
@@ -303,22 +315,15 @@ class Engine:
             The pieces that were handed over, each with its request.
         """
         with self._stepping:
-            return self._steps.run(*self._came())
-
-    def _came(self) -> tuple[list[Arrival], list[Submission]]:
-        """The requests that came, and those that were cancelled, since this was last asked."""
-        arrived = [self._inbox.popleft() for _ in range(len(self._inbox))]
-        return arrived, [self._cancels.popleft() for _ in range(len(self._cancels))]
+            return self._steps.run()
 
     def _run(self) -> None:
         try:
             self._loop()
         except BaseException as error:  # it is ended from outside; nobody may wait for it
+            self._thread = None  # first, so that whoever comes from now on runs steps of their own
             with self._stepping:
-                arrived, _ = self._came()
-                for submission, _ in arrived:
-                    self._steps.left += submission.request.n
-                    submission.finish(failed(error))
+                self._steps.refuse(failed(error))
                 self._steps.reset(failed(error))
                 while self._tasks:
                     task, _ = self._tasks.popleft()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -11,10 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from loramix.base import Prompt
+from loramix.errors import UsageError
 from loramix.mix import Mix
 from loramix.sampling import Logprobs, Sampling
 
 if TYPE_CHECKING:
+    import asyncio
+
     from loramix.gate.router import Routing
 
 AUTO = "auto"
@@ -42,6 +46,16 @@ class Request:
     n: int = 1
     deadline: float | None = None
     read: Prompt | None = None
+
+    def check(self) -> None:
+        """Raises UsageError where `n` or `deadline` is out of range."""
+        late = self.deadline is not None and not self.deadline > 0
+        if not isinstance(self.n, int) or self.n < 1 or late:
+            raise UsageError(
+                "The request is out of range.",
+                given=f"n={self.n}, deadline={self.deadline}",
+                expected="n of at least 1, a deadline above 0 seconds",
+            )
 
     @property
     def routed_by(self) -> Prompt:
@@ -93,6 +107,10 @@ class Completion:
 class Driver(Protocol):
     """What a handle needs of its engine."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether a thread runs the steps."""
+
     def drive(self) -> bool:
         """Run a step, unless a thread does; says whether it did."""
 
@@ -113,6 +131,7 @@ class Submission:
         mix: what it is answered with; None until a router has chosen.
         routing: how the router chose; None where the mix was given.
         gate_seconds: that the router took, for all that it chose together; 0 where it did not.
+        due: when its time is over, by `time.monotonic`; infinite where it has no deadline.
         error: why it failed, or None.
     """
 
@@ -123,9 +142,11 @@ class Submission:
         self.gate_seconds = 0.0
         self.error: Exception | None = None
         self.submitted = time.monotonic()
+        self.due = self.submitted + (math.inf if request.deadline is None else request.deadline)
         self.cancelled = False
         self._driver = driver
         self._pieces: deque[Piece] = deque()
+        self._rests = [""] * request.n
         self._taken: list[list[Piece]] = [[] for _ in range(request.n)]
         self._changed = threading.Condition()
         self._wakers: set[Callable[[], None]] = set()
@@ -203,7 +224,7 @@ class Submission:
                 if ended:
                     self._raise()
                     return
-                await more.wait()
+                await self._waiting(more)
         finally:
             with self._changed:
                 self._wakers.discard(wake)
@@ -233,7 +254,7 @@ class Submission:
             self._wakers.add(wake)
         try:
             if not self._done:
-                await ended.wait()
+                await self._waiting(ended)
         finally:
             with self._changed:
                 self._wakers.discard(wake)
@@ -254,6 +275,10 @@ class Submission:
             self._taken[piece.row].append(piece)
             self._wake()
 
+    def put_rest(self, row: int, text: str) -> None:
+        """What a completion that is cut off had written and not yet shown; no piece tells it."""
+        self._rests[row] = text
+
     def finish(self, error: Exception | None = None) -> None:
         """No more pieces come."""
         with self._changed:
@@ -269,6 +294,15 @@ class Submission:
         with self._changed:
             self._changed.wait_for(lambda: self._done or (self._pieces and not until_done))
 
+    async def _waiting(self, event: asyncio.Event) -> None:
+        """Wait for the event; without a thread this runs steps, beside the loop."""
+        import asyncio
+
+        while not event.is_set() and not self._driver.alive:
+            if not await asyncio.to_thread(self._driver.drive):
+                break
+        await event.wait()
+
     def _wake(self) -> None:
         self._changed.notify_all()
         for waker in self._wakers:
@@ -280,13 +314,16 @@ class Submission:
 
     def _completions(self) -> list[Completion]:
         self._raise()
-        return [self._completion(pieces) for pieces in self._taken]
+        return [
+            self._completion(pieces, rest)
+            for pieces, rest in zip(self._taken, self._rests, strict=True)
+        ]
 
-    def _completion(self, pieces: list[Piece]) -> Completion:
+    def _completion(self, pieces: list[Piece], rest: str) -> Completion:
         reasons = [piece.finish_reason for piece in pieces if piece.finish_reason]
         logprobs: Any = tuple(piece.logprobs for piece in pieces)
         return Completion(
-            text="".join(piece.text for piece in pieces),
+            text="".join(piece.text for piece in pieces) + rest,
             prompt_tokens=len(self.prompt_ids),
             completion_tokens=len(pieces),
             finish_reason=reasons[0] if reasons else "cancel",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loramix.detokenize import Detokenizer
@@ -66,11 +65,6 @@ class Row:
         """What choosing its next token needs."""
         return Draw(self.sampling, self.generator, self.tokens, self.prompt)
 
-    @property
-    def written(self) -> Sequence[int]:
-        """The completion so far."""
-        return self.tokens[self.prompt :]
-
     def take(self, token: int, logprobs: Logprobs | None) -> Piece:
         """Append a token, and see whether it is the last."""
         self.tokens.append(token)
@@ -84,3 +78,7 @@ class Row:
             if self._text.stopped:
                 reason = "stop"
         return Piece(self.index, token, text, reason, logprobs)
+
+    def rest(self) -> str:
+        """The text that was held back, once no token follows."""
+        return self._text.finish()

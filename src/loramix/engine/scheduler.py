@@ -25,11 +25,14 @@ class Limits:
 
     Attributes:
         max_rows: rows that run at once.
-        cache_bytes: of keys and values; None is a quarter of the memory that is free.
+        cache_bytes: of keys and values; None is a quarter of the memory that is free. All slots
+            are as long as the longest row may become, so one of many tokens leaves few slots, in
+            which the others take turns.
         prefix_bytes: of keys and values kept for prompts that begin alike; 0 keeps none.
-        chunk_tokens: prompt tokens a step while other rows decode.
-        prompt_tokens: prompt tokens a step while none does.
-        max_queue: completions that may wait; None is any number.
+        chunk_tokens: prompt tokens a step while other rows decode; a router reads as many, too.
+        prompt_tokens: the same while none decodes.
+        max_queue: completions that may wait, beside those that slots are free for; None is any
+            number.
         max_resident: skills of the library in memory.
 
     Raises:
@@ -45,12 +48,14 @@ class Limits:
     max_resident: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("max_rows", "chunk_tokens", "prompt_tokens", "max_resident"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is out of range.", given=getattr(self, name), expected=1)
-        for name in ("cache_bytes", "prefix_bytes", "max_queue"):
-            if (getattr(self, name) or 0) < 0:
-                raise UsageError(f"{name} is out of range.", given=getattr(self, name), expected=0)
+        least = {"max_rows": 1, "chunk_tokens": 1, "prompt_tokens": 1, "max_resident": 1}
+        least |= {"cache_bytes": 0, "prefix_bytes": 0, "max_queue": 0}
+        for name, bound in least.items():
+            given = getattr(self, name)
+            if given is not None and given < bound:
+                raise UsageError(
+                    f"{name} is out of range.", given=given, expected=f"at least {bound}"
+                )
 
 
 class Scheduler:
@@ -89,6 +94,11 @@ class Scheduler:
     def token_bytes(self) -> int:
         """Of one token in all layers."""
         return self.store.token_bytes or self._guess
+
+    @property
+    def prompt_budget(self) -> int:
+        """Prompt tokens that a step may read, and that the router may read before it."""
+        return self.limits.chunk_tokens if self.decoding else self.limits.prompt_tokens
 
     def fault(self, tokens: int) -> ResourceError | None:
         """The error for a row of so many tokens that could never run; None if it could."""
@@ -151,8 +161,7 @@ class Scheduler:
         """What each row feeds in the next step, decoding rows first, and room for it."""
         if not self.running:
             return []
-        limits = self.limits
-        budget = limits.chunk_tokens if self.decoding else limits.prompt_tokens
+        budget = self.prompt_budget
         feeds = []
         for slot, row in enumerate(self.running):
             decodes = slot < self.decoding

@@ -11,6 +11,7 @@ import heapq
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from loramix.engine.row import Row
 from loramix.engine.scheduler import Scheduler
 from loramix.errors import DeadlineError, LibraryError, LoramixError
 from loramix.sampling import choose, logprobs
+from loramix.snapshot import stamp_of
 
 if TYPE_CHECKING:
     from loramix.library import Library
@@ -51,6 +53,8 @@ class Steps:
         scheduler: who runs.
 
     Attributes:
+        inbox: requests that came and are not yet opened; any thread may append.
+        cancels: requests of which no more is wanted; any thread may append.
         open: the unfinished requests and their rows.
         again: whether another step may find work that this one did not.
         left: completions that no longer wait: they run, or ended before they did.
@@ -72,21 +76,24 @@ class Steps:
         self.store: KeyValueStore = scheduler.store
         self.prefix: PrefixCache = scheduler.prefix
         self._runner = Runner(base, mixed, self.store)
+        self.inbox: deque[Arrival] = deque()
+        self.cancels: deque[Submission] = deque()
         self.open: dict[Submission, list[Row]] = {}
         self.again = False
+        self._stamp: tuple[int, int, int] | None = None
         # weak, since most requests end long before they are due
         self._deadlines: list[tuple[float, int, weakref.ref[Submission]]] = []
         self._opened = self.left = self.failed = 0
         self.count = self.prompt_tokens = self.completion_tokens = 0
         self.seconds = self.prompt_seconds = 0.0
 
-    def run(self, arrived: Sequence[Arrival], cancelled: Sequence[Submission]) -> list[Handed]:
+    def run(self) -> list[Handed]:
         """Take in what came, and write one token of each row that is ready to.
 
         Returns:
             What was handed over.
         """
-        self.take_in(arrived, cancelled)
+        self.take_in()
         feeds = self.scheduler.feeds()
         if not feeds:
             return []
@@ -103,52 +110,80 @@ class Steps:
         self.completion_tokens += len(pieces)
         return pieces
 
-    def take_in(self, arrived: Sequence[Arrival], cancelled: Sequence[Submission]) -> None:
+    def take_in(self) -> None:
         """Open what arrived, end what is over, and give free slots to those in line."""
-        for submission, error in self.mixer.choose([s for s, _ in arrived if s.mix is None]):
-            self.end(submission, error)
-        for submission, resolved in arrived:
-            if submission.done:  # nothing could choose its mix
-                self.left += submission.request.n
-            else:
-                self._open(submission, resolved)
-        for submission in cancelled:
-            self.end(submission, None)
+        self._end_cancelled()
         self._expire()
+        self._open_arrivals()
         self.scheduler.stage()
-        self.residents.collect()
+        read = self.residents.collect()
         before = len(self.scheduler.running)
         faults = self.scheduler.admit()
         self.left += len(self.scheduler.running) - before
-        self.again = bool(faults)
+        # a skill that was read for somebody who left takes the place that the next one waits for
+        self.again = bool(faults) or read or bool(self.inbox)
         for submission, error in {row.submission: error for row, error in faults}.items():
             if not (isinstance(error, LibraryError) and self._try_newer(submission)):
                 self.end(submission, failed(error))
 
+    def _open_arrivals(self) -> None:
+        """Open what came, in order, up to what a router is to read in a later step.
+
+        A request leaves the inbox when it is opened, so that none is lost.
+        """
+        count, unrouted = 0, list[Submission]()
+        budget = self.scheduler.prompt_budget
+        for submission, _ in self.inbox.copy():
+            if submission.mix is None and not submission.done:
+                budget -= len(submission.prompt_ids)
+                if unrouted and budget < 0:
+                    break
+                unrouted.append(submission)
+            count += 1
+        for submission, error in self.mixer.choose(unrouted):
+            self.end(submission, error)
+        for _ in range(count):
+            submission, resolved = self.inbox.popleft()
+            if submission.done:  # cancelled or overdue, or nothing could choose its mix
+                self.left += submission.request.n
+            else:
+                self._open(submission, resolved)
+
     def _open(self, submission: Submission, resolved: Resolved | None) -> None:
-        """Make the rows of a request and let them wait.
+        """Make the rows of a request and let them wait; what this fails of is its own fault.
 
         Args:
             resolved: its skills as they were when it came; None where a router chose them.
         """
         request = submission.request
-        rows = [Row(submission, i, self.base, self._context) for i in range(request.n)]
-        self.open[submission] = rows
-        self._opened += 1
-        if request.deadline is not None:
-            due = submission.submitted + request.deadline
-            heapq.heappush(self._deadlines, (due, self._opened, weakref.ref(submission)))
         try:
             if resolved is None:
                 assert submission.mix is not None
-                resolved = self.residents.resolve(submission.mix)
-        except LoramixError as error:  # the router named a skill that is not there
-            self.end(submission, error)
-            return
+                resolved = self.residents.resolve(submission.mix)  # the skill may not be there
+            rows = [Row(submission, i, self.base, self._context) for i in range(request.n)]
+            root = self._root(resolved)
+        except BaseException as error:
+            self.left += request.n
+            self.end(submission, failed(error))
+            if isinstance(error, Exception):
+                return
+            raise
+        self.open[submission] = rows
+        self._opened += 1
+        if request.deadline is not None:
+            heapq.heappush(self._deadlines, (submission.due, self._opened, weakref.ref(submission)))
         for row in rows:
-            row.resolved, row.root = resolved, self._root(resolved)
+            row.resolved, row.root = resolved, root
             row.twin = rows[0] if row is not rows[0] else None
             self.scheduler.waiting.append(row)
+
+    def refuse(self, error: Exception) -> None:
+        """Fail what came and is not yet opened, but for what nobody wants any more."""
+        self._end_cancelled()
+        while self.inbox:
+            submission, _ = self.inbox.popleft()
+            self.left += submission.request.n
+            self.end(submission, failed(error))
 
     def _root(self, resolved: Resolved) -> bytes | None:
         if not self.prefix.limit:
@@ -165,7 +200,9 @@ class Steps:
         rows = self.open[submission]
         with contextlib.suppress(LoramixError):
             resolved = self.residents.resolve(submission.mix)
-            if resolved.weights == rows[0].resolved.weights:
+            stamp = stamp_of(self.library.path)
+            if resolved.weights == rows[0].resolved.weights and stamp != self._stamp:
+                self._stamp = stamp  # all streams wait for this: once for each change will do
                 self.library.refresh()
                 self.mixer.refresh()
                 resolved = self.residents.resolve(submission.mix)
@@ -276,12 +313,18 @@ class Steps:
             self.open.pop(submission, None)
             submission.finish()
 
+    def _end_cancelled(self) -> None:
+        for _ in range(len(self.cancels)):
+            self.end(self.cancels.popleft(), None)
+
     def end(self, submission: Submission, error: Exception | None, wipe: bool = True) -> None:
         """No more of this request; its slots are wiped, since what is there may be anything."""
         for row in self.open.pop(submission, ()):
             if row.gone:
                 continue
             row.gone = True
+            if error is None:
+                submission.put_rest(row.index, row.rest())
             if row.slot is not None:
                 self.scheduler.leave(row, wipe)
             else:
@@ -303,15 +346,13 @@ class Steps:
 
     def _expire(self) -> None:
         now = time.monotonic()
+        for submission, _ in self.inbox.copy():
+            if submission.due <= now and not submission.done:
+                self.end(submission, _late(submission))
         while self._deadlines and self._deadlines[0][0] <= now:
-            submission = heapq.heappop(self._deadlines)[2]()
-            if submission in self.open:
-                late = DeadlineError(
-                    "The request's time is over.",
-                    given=f"{submission.request.deadline} seconds",
-                    hint="allow more time, or ask for fewer tokens",
-                )
-                self.end(submission, late)
+            late = heapq.heappop(self._deadlines)[2]()
+            if late is not None and late in self.open:
+                self.end(late, _late(late))
         if len(self._deadlines) > 2 * len(self.open) + 64:  # most of them were in time
             self._deadlines = [entry for entry in self._deadlines if entry[2]() in self.open]
             heapq.heapify(self._deadlines)
@@ -340,6 +381,14 @@ def _chosen(scores: Tensor, rows: Sequence[Row]) -> Sequence[int | Exception | N
                 except Exception as error:
                     chosen.append(error)
             return chosen
+
+
+def _late(submission: Submission) -> DeadlineError:
+    return DeadlineError(
+        "The request's time is over.",
+        given=f"{submission.request.deadline} seconds",
+        hint="allow more time, or ask for fewer tokens",
+    )
 
 
 def _slot(row: Row) -> int:
