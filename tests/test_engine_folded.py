@@ -102,6 +102,10 @@ def test_folded_layers_are_the_layers_mixed_one_by_one(
             with mixed.using(weights(step, len(targets), kind)):
                 close(group(x), [layer(x) for layer in layers.list])
     assert group.folded
+    # rows to spare are no copies; others are at least those of the weights
+    assert group.bytes >= sum(layer.weight.nbytes for layer in layers.list) or width == 2048
+    group.forget()
+    assert group.bytes == 0
 
 
 def test_a_skill_that_comes_goes_or_is_replaced_is_what_it_is_now(width: int) -> None:

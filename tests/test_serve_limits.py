@@ -126,6 +126,7 @@ def test_the_metrics_count_what_was_done() -> None:
             assert float(values[f"loramix_{name}_count"]) == 2
         assert float(values["loramix_gate_confidence_count"]) == 1
         assert float(values["loramix_resident_skills"]) == 2
+        assert float(values["loramix_mixing_bytes"]) > 0
         assert float(values["loramix_completion_tokens_total"]) > 0
         assert float(values["loramix_rows_running"]) == 0
 

@@ -10,6 +10,7 @@ B (scale ⊙ A x), where `scale` repeats g[b, k] r_k times: no loop over adapter
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,12 @@ Paths = tuple[str | None, ...]
 
 Columns = tuple[int, ...]
 """To which active skill each rank of a stack belongs."""
+
+_KEPT = 4
+"""How many sets of active skills keep their stacks after their scope is gone."""
+
+_KEPT_BYTES = 256 << 20
+"""That the stacks of earlier sets may take together, and those of all sets while nothing runs."""
 
 
 class SkillTensors(nn.Module):
@@ -112,18 +119,67 @@ class Kept:
     """What frozen skills look like together, the same for all batches that mix them.
 
     Attributes:
-        pairs: (layer, dtype) → stacked A and B.
+        pairs: (layer, dtype) → stacked A and B; written by `put`.
         together: (layers, dtype) → the stack but for its scale, and what its ranks belong to; None
-            where no skill covers them.
+            where no skill covers them. It is made of the tensors of `pairs`.
         columns: layer → what its ranks belong to.
+        bytes: of all tensors.
         token: tells it from all others, and holds no memory.
     """
 
     def __init__(self) -> None:
         self.pairs: dict[tuple[str, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
+        self.bytes = 0  # counted as they come: it is asked for whenever a batch changes
         self.together: dict[tuple[Paths, torch.dtype], tuple[Together, Columns] | None] = {}
         self.columns: dict[str, Columns] = {}
         self.token = object()
+
+    def put(self, path: str, dtype: torch.dtype, a: torch.Tensor, b: torch.Tensor) -> None:
+        """Keep the stacked A and B of a layer, instead of those that it had."""
+        old = self.pairs.get((path, dtype), ())
+        self.bytes += a.nbytes + b.nbytes - sum(tensor.nbytes for tensor in old)
+        self.pairs[path, dtype] = a, b
+
+
+class KeptSets:
+    """What is kept for the latest few sets of active skills, bounded in sets and in bytes."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, ...], Kept] = OrderedDict()
+
+    @property
+    def bytes(self) -> int:
+        """Of all stacks; the skills that they were made of take theirs besides."""
+        return sum(kept.bytes for kept in list(self._kept.values()))  # any thread may ask
+
+    def of(self, active: tuple[str, ...]) -> Kept:
+        """What is kept of a set, which is now the latest."""
+        kept = self._kept.setdefault(active, Kept())
+        self._kept.move_to_end(active)
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        self._trim(_KEPT_BYTES + kept.bytes)  # a batch is mixed from it, whatever it takes
+        return kept
+
+    def rest(self) -> bool:
+        """Keep what may be kept while nothing is mixed; says whether that is less than before."""
+        return self._trim(_KEPT_BYTES)
+
+    def forget(self, name: str) -> None:
+        """Drop the sets that hold one skill."""
+        for active in [active for active in self._kept if name in active]:
+            del self._kept[active]
+
+    def clear(self) -> None:
+        """Drop all sets."""
+        self._kept.clear()
+
+    def _trim(self, most: int) -> bool:
+        """Drop the oldest sets until the others take at most so many bytes."""
+        before = len(self._kept)
+        while self.bytes > most:
+            self._kept.popitem(last=False)
+        return len(self._kept) < before
 
 
 def stack_skills(

@@ -147,6 +147,18 @@ class Runner:
             logits = logits[kept]
         return logits
 
+    @property
+    def bytes(self) -> int:
+        """That stacks of skills and copies with skills folded in take."""
+        stacks = 0 if self.mixed is None else self.mixed.skills.kept.bytes
+        return stacks + (0 if self._short is None else self._short.bytes)
+
+    def rest(self) -> None:
+        """Nothing runs: keep no more of the latest skills than may be kept then."""
+        with self._turn:
+            if self.mixed is not None and self.mixed.skills.kept.rest():
+                self.forget()
+
     def forget(self) -> None:
         """Drop what was gathered for the latest rows, and what was made of their skills."""
         if self._short is not None:

@@ -89,6 +89,8 @@ class Steps:
         self.take_in(arrived, cancelled)
         feeds = self.scheduler.feeds()
         if not feeds:
+            if not self.open:
+                self._runner.rest()
             return []
         begun = time.perf_counter()
         fed, scores = self._forward(feeds)
@@ -101,7 +103,14 @@ class Steps:
         self.prompt_seconds += seconds * prompt / tokens
         self.prompt_tokens += prompt
         self.completion_tokens += len(pieces)
+        if not self.open:
+            self._runner.rest()
         return pieces
+
+    @property
+    def mixing_bytes(self) -> int:
+        """See `Stats`."""
+        return self._runner.bytes
 
     def take_in(self, arrived: Sequence[Arrival], cancelled: Sequence[Submission]) -> None:
         """Open what arrived, end what is over, and give free slots to those in line."""
