@@ -439,6 +439,30 @@ def test_many_threads_submit_and_read(world: World) -> None:
     assert threading.active_count() == before
 
 
+def test_an_engine_closes_after_the_step_of_another_on_its_base(world: World) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(*_: Any) -> None:
+        inside.set()
+        go_on.wait(10)
+
+    running, closing = world.engine(), world.engine()
+    running.submit(ask(tokens=1))
+    hook = world.base.model.register_forward_hook(hold)
+    step, close = threading.Thread(target=running.step), threading.Thread(target=closing.close)
+    try:
+        step.start()
+        assert inside.wait(10)
+        close.start()
+        close.join(0.1)
+        assert close.is_alive()  # it would zero rows below the weights that the step reads
+    finally:
+        go_on.set()
+        step.join()
+        close.join()
+        hook.remove()
+
+
 def test_a_reader_that_stops_reading_holds_nobody_up(world: World) -> None:
     wanted = world.expected(PROMPTS[2], "base")  # before a thread runs the same base
     with world.engine() as engine:

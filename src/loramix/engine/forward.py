@@ -161,11 +161,12 @@ class Runner:
 
     def forget(self) -> None:
         """Drop what was gathered for the latest rows, and what was made of their skills."""
-        if self._short is not None:
-            self._short.forget()
-        if self._recorder is not None:
-            self._recorder.forget()
-        self._scope, self._scope_of = contextlib.nullcontext(), None
+        with self._turn:  # another engine's step may read the rows below the weights
+            if self._short is not None:
+                self._short.forget()
+            if self._recorder is not None:
+                self._recorder.forget()
+            self._scope, self._scope_of = contextlib.nullcontext(), None
 
     def _mixing(self, feeds: Sequence[Feed]) -> AbstractContextManager[Any]:
         """The scope in which each token has the mix of its row; one scope for like batches."""
