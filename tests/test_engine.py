@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from engine_oracle import BYTES, MIXES, PROMPTS, TOKENS, World, ask, expected
 from loramix.base import encode_prompt, weights_hash
 from loramix.engine import Engine, Limits, Request
+from loramix.engine.cache import KeyValueStore
 from loramix.engine.support import context_length
 from loramix.errors import (
     ClosedError,
@@ -461,6 +463,33 @@ def test_an_engine_closes_after_the_step_of_another_on_its_base(world: World) ->
         step.join()
         close.join()
         hook.remove()
+
+
+def test_the_cache_may_be_counted_while_the_first_forward_makes_its_layers() -> None:
+    store, faults, done = KeyValueStore(), [], threading.Event()
+    store.reserve(1, 1, 1, 1)
+
+    def count() -> None:
+        while not done.is_set():
+            try:
+                _ = store.bytes
+            except RuntimeError as error:
+                faults.append(error)
+
+    counting = threading.Thread(target=count)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        counting.start()
+        at = torch.zeros(1, dtype=torch.int64)
+        for layer in range(400):
+            store.write(layer, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), at, at)
+    finally:
+        sys.setswitchinterval(before)
+        done.set()
+        counting.join()
+    assert faults == []
+    assert store.bytes == 400 * 8
 
 
 def test_a_reader_that_stops_reading_holds_nobody_up(world: World) -> None:
