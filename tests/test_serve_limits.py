@@ -127,6 +127,8 @@ def test_the_metrics_count_what_was_done() -> None:
         assert float(values["loramix_gate_confidence_count"]) == 1
         assert float(values["loramix_resident_skills"]) == 2
         assert float(values["loramix_mixing_bytes"]) > 0
+        for name in ("gate", "prompt", "step"):  # the gate's share of the prompts can be told
+            assert float(values[f"loramix_{name}_seconds_total"]) > 0
         assert float(values["loramix_completion_tokens_total"]) > 0
         assert float(values["loramix_rows_running"]) == 0
 

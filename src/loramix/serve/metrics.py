@@ -127,6 +127,7 @@ class _Engine(Collector):
             ("skill_loads", "Skills that were read.", stats.loads),
             ("skill_evictions", "Skills that were let go.", stats.evictions),
             ("gate_seconds", "Spent choosing mixes.", stats.gate_seconds),
+            ("prompt_seconds", "Spent on prompt tokens.", stats.prompt_seconds),
             ("step_seconds", "Spent in forwards.", stats.step_seconds),
             ("engine_restarts", "Times that its thread was replaced.", self._serving.revived),
         ):
