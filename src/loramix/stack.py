@@ -39,8 +39,9 @@ class SkillTensors(nn.Module):
     Args:
         adapter: where they come from; it is not changed by training.
         trainable: whether they get gradients. Half-precision tensors then become float32,
-            because small steps would vanish in their few bits.
-        layers: path → the base's layer, which gives the device.
+            because small steps would vanish in their few bits. Frozen ones are held in no wider
+            dtype than the layer computes in: half the room, and the base's own rounding.
+        layers: path → the base's layer, which gives the device and that dtype.
     """
 
     def __init__(self, adapter: Adapter, trainable: bool, layers: dict[str, nn.Module]) -> None:
@@ -54,8 +55,9 @@ class SkillTensors(nn.Module):
         self.B = nn.ParameterList()
         for path, module in adapter.modules.items():
             device = next(layers[path].parameters()).device
-            self.A.append(_parameter(module.A, trainable, device))
-            self.B.append(_parameter(module.B, trainable, device))
+            widest = torch.float32 if trainable else _dtype(layers[path])
+            self.A.append(_parameter(module.A, trainable, device, widest))
+            self.B.append(_parameter(module.B, trainable, device, widest))
 
     @property
     def rank(self) -> int:
@@ -73,10 +75,20 @@ class SkillTensors(nn.Module):
         return float(self.config.get("lora_dropout") or 0.0) if self.trainable else 0.0
 
 
-def _parameter(tensor: torch.Tensor, trainable: bool, device: torch.device) -> nn.Parameter:
+def _dtype(layer: nn.Module) -> torch.dtype:
+    """What a layer computes in; the weights of an int8 one are whole numbers, its scales tell."""
+    tensors = (*layer.parameters(), *layer.buffers())
+    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+
+
+def _parameter(
+    tensor: torch.Tensor, trainable: bool, device: torch.device, widest: torch.dtype
+) -> nn.Parameter:
     # Tensors born in inference mode could never take part in training later.
     with torch.inference_mode(False):
         value = tensor.detach().to(device)
+        if value.itemsize > widest.itemsize:
+            value = value.to(widest)
         if trainable and value.dtype in (torch.bfloat16, torch.float16):
             value = value.float()
         if trainable or value.is_inference():
