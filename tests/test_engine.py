@@ -16,6 +16,7 @@ from engine_oracle import BYTES, MIXES, PROMPTS, TOKENS, World, ask, expected
 from loramix.base import encode_prompt, weights_hash
 from loramix.engine import Engine, Limits, Request
 from loramix.engine.cache import KeyValueStore
+from loramix.engine.forward import Feed, Runner
 from loramix.engine.support import context_length
 from loramix.errors import (
     ClosedError,
@@ -490,6 +491,16 @@ def test_the_cache_may_be_counted_while_the_first_forward_makes_its_layers() -> 
         counting.join()
     assert faults == []
     assert store.bytes == 400 * 8
+
+
+def test_a_step_whose_mix_fails_is_not_run_without_it_the_next_time(world: World) -> None:
+    store = KeyValueStore()
+    store.reserve(1, 1, 1, 1)
+    runner = Runner(world.base, world.mixed, store)
+    feeds = [Feed(0, [1], 0, {"gone": 1.0}, True)]
+    for _ in range(2):
+        with pytest.raises(UnknownSkillError):
+            runner(feeds)
 
 
 def test_a_reader_that_stops_reading_holds_nobody_up(world: World) -> None:

@@ -173,11 +173,12 @@ class Runner:
         of = [feed.weights for feed in feeds for _ in feed.tokens]
         if self._scope_of is None or not _same(of, self._scope_of):
             names = sorted({name for feed in feeds for name in feed.weights})
-            self._scope, self._scope_of = contextlib.nullcontext(), of
+            scope: AbstractContextManager[Any] = contextlib.nullcontext()
             if self.mixed is not None and names:
                 rows = [[weights.get(name, 0.0) for name in names] for weights in of]
                 weights = torch.tensor(rows, dtype=torch.float32, device=self.base.device)
-                self._scope = self.mixed.using(weights, names)
+                scope = self.mixed.using(weights, names)
+            self._scope, self._scope_of = scope, of  # after what may fail
         return self._scope
 
     @contextlib.contextmanager
