@@ -45,7 +45,7 @@ class Residents:
         load: runs a function that reads one; it may do so in another thread.
 
     Attributes:
-        loads, evictions, hits: how often a skill was read, let go, and found in memory.
+        loads, evictions: how often a skill was read, and let go.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Residents:
     ) -> None:
         self.base, self.mixed, self.library = base, mixed, library
         self.limit, self._load = limit, load
-        self.loads = self.evictions = self.hits = 0
+        self.loads = self.evictions = 0
         self._sizes: OrderedDict[str, int] = OrderedDict()  # in memory, latest used last
         self._loading: set[str] = set()
         self._failed: dict[str, Exception] = {}
@@ -105,7 +105,6 @@ class Residents:
         for key, skill in skills.items():
             if key in self._sizes:
                 self._sizes.move_to_end(key)
-                self.hits += 1
             elif key not in self._loading:
                 self._begin(key, skill)
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loramix.detokenize import Detokenizer
@@ -65,11 +64,6 @@ class Row:
     def draw(self) -> Draw:
         """What choosing its next token needs."""
         return Draw(self.sampling, self.generator, self.tokens, self.prompt)
-
-    @property
-    def written(self) -> Sequence[int]:
-        """The completion so far."""
-        return self.tokens[self.prompt :]
 
     def take(self, token: int, logprobs: Logprobs | None) -> Piece:
         """Append a token, and see whether it is the last."""
