@@ -20,6 +20,7 @@ from loramix.adapter import Adapter, LoraModule, LoraSettings, init_adapter
 from loramix.base import Base, pocket_path
 from loramix.commands import generate as commands
 from loramix.commands.generate import Sampling
+from loramix.engine import Engine
 from loramix.errors import (
     AdapterMismatchError,
     ConfigError,
@@ -301,6 +302,27 @@ def test_ctrl_c_stops_an_answer_and_keeps_what_there_is(talk: Talk, folder: Path
     assert expected("the cat", "cats").startswith(kept)
     turns = [user("the cat"), assistant(kept), user("and the dog")]
     assert f"> {expected(turns, 'cats')}\n[cats=1" in rest
+
+
+def test_a_turn_reads_only_what_the_same_mix_has_not_read(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reused: list[int] = []
+    close = Engine.close
+
+    def counted(engine: Engine) -> None:
+        reused.append(engine.stats().reused_tokens)
+        close(engine)
+
+    monkeypatch.setattr(Engine, "close", counted)
+    first = "the cat sat on the mat and the dog " * 3 + "too"
+    shown = talk(first, "and then")
+    assert reused.pop() >= 32
+    talk(first, "/mix dogs", "and then")
+    assert reused.pop() == 0  # what another mix has read is another thing
+    said = expected(first, "cats")
+    assert f"> {said}\n" in shown
+    assert f"> {expected([user(first), assistant(said), user('and then')], 'cats')}\n" in shown
 
 
 def test_a_full_context_loses_its_oldest_turns(talk: Talk) -> None:

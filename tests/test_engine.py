@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Any
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from engine_oracle import BYTES, MIXES, PROMPTS, TOKENS, World, ask, expected
 from loramix.base import encode_prompt, weights_hash
 from loramix.engine import Engine, Limits, Request
+from loramix.engine.cache import KeyValueStore
+from loramix.engine.forward import Feed, Runner
 from loramix.engine.support import context_length
 from loramix.errors import (
     ClosedError,
@@ -489,6 +492,67 @@ def test_many_threads_submit_and_read(world: World) -> None:
             user.join()
     assert wrong == []
     assert threading.active_count() == before
+
+
+def test_an_engine_closes_after_the_step_of_another_on_its_base(world: World) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(*_: Any) -> None:
+        inside.set()
+        go_on.wait(10)
+
+    running, closing = world.engine(), world.engine()
+    running.submit(ask(tokens=1))
+    hook = world.base.model.register_forward_hook(hold)
+    step, close = threading.Thread(target=running.step), threading.Thread(target=closing.close)
+    try:
+        step.start()
+        assert inside.wait(10)
+        close.start()
+        close.join(0.1)
+        assert close.is_alive()  # it would zero rows below the weights that the step reads
+    finally:
+        go_on.set()
+        step.join()
+        close.join()
+        hook.remove()
+
+
+def test_the_cache_may_be_counted_while_the_first_forward_makes_its_layers() -> None:
+    store, faults, done = KeyValueStore(), [], threading.Event()
+    store.reserve(1, 1, 1, 1)
+
+    def count() -> None:
+        while not done.is_set():
+            try:
+                _ = store.bytes
+            except RuntimeError as error:
+                faults.append(error)
+
+    counting = threading.Thread(target=count)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        counting.start()
+        at = torch.zeros(1, dtype=torch.int64)
+        for layer in range(400):
+            store.write(layer, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), at, at)
+    finally:
+        sys.setswitchinterval(before)
+        done.set()
+        counting.join()
+    assert faults == []
+    assert store.bytes == 400 * 8
+
+
+def test_a_step_whose_mix_fails_is_not_run_without_it_the_next_time(world: World) -> None:
+    store = KeyValueStore()
+    store.reserve(1, 1, 1, 1)
+    runner = Runner(world.base, world.mixed, store)
+    feeds = [Feed(0, [1], 0, {"gone": 1.0}, True)]
+    for _ in range(2):
+        with pytest.raises(UnknownSkillError):
+            runner(feeds)
 
 
 def test_a_reader_that_stops_reading_holds_nobody_up(world: World) -> None:

@@ -11,11 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engine_oracle import make_mixed
 from loramix.adapter import LoraSettings
 from loramix.engine.group import Group
 from loramix.engine.product import is_packed
+from loramix.generate import stream
+from loramix.mix import Mix
 from loramix.mixed import MixedModel
+from loramix.sampling import Sampling
 from tiny import random_adapter
+from tiny_base import make_base
 
 ROWS, STEPS = 4, 12
 
@@ -102,6 +107,10 @@ def test_folded_layers_are_the_layers_mixed_one_by_one(
             with mixed.using(weights(step, len(targets), kind)):
                 close(group(x), [layer(x) for layer in layers.list])
     assert group.folded
+    # rows to spare are no copies; others are at least those of the weights
+    assert group.bytes >= sum(layer.weight.nbytes for layer in layers.list) or width == 2048
+    group.forget()
+    assert group.bytes == 0
 
 
 def test_a_skill_that_comes_goes_or_is_replaced_is_what_it_is_now(width: int) -> None:
@@ -278,3 +287,36 @@ def test_folded_skills_do_not_keep_their_model_alive(width: int) -> None:
     assert gone() is None
     with torch.inference_mode():
         close(group(x), [nn.functional.linear(x, part.weight) for part in layers.list])
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["to the end", "left off"])
+def test_generating_leaves_no_skill_below_the_weights(
+    cut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loramix.engine.product.has_tiles", lambda: True)
+    monkeypatch.setattr("loramix.engine.product._NARROW", 8)
+    monkeypatch.setattr("loramix.engine.product._has_packed_products", lambda: False)
+    base = make_base(dtype=torch.bfloat16)
+    mixed = make_mixed(base)
+    pieces = stream(mixed, base, ["the cat"] * 4, Mix.parse("one=0.5,two=0.5"), Sampling(20))
+    there = False
+    for step, _ in enumerate(pieces):
+        there |= below(base.model)
+        if cut and step == 9:
+            break
+    del pieces
+    assert there
+    assert not below(base.model)
+
+
+def below(model: nn.Module) -> bool:
+    """Whether something stands in the storage of some weights behind the last of them."""
+    ends: dict[int, tuple[Tensor, int]] = {}
+    for weight in model.parameters():
+        place, end = weight.untyped_storage().data_ptr(), weight.storage_offset() + weight.numel()
+        ends[place] = weight, max(end, ends.get(place, (weight, 0))[1])
+    wholes = [
+        (torch.empty(0, dtype=weight.dtype).set_(weight.untyped_storage()), end)
+        for weight, end in ends.values()
+    ]
+    return any(bool(whole[end:].any()) for whole, end in wholes)

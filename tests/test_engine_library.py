@@ -366,3 +366,26 @@ def test_a_router_that_names_a_vanished_skill_fails_the_request(
     router = FixedRouter(["gone"], "gone")
     with pytest.raises(UnknownSkillError):
         engine_of(base, library, router=router).submit(ask(mix="auto")).result()
+
+
+def test_what_batches_make_of_their_skills_is_counted_and_bounded(
+    base: Base, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = sum(m.A.nbytes + m.B.nbytes for m in loud_adapter(base, 0, rank=2).modules.values())
+    engine = engine_of(base, library)
+    engine.submit(ask(mix="a=0.5,b=1")).result()
+    assert engine.stats().mixing_bytes == 2 * one
+    monkeypatch.setattr("loramix.stack._KEPT_BYTES", 3 * one)
+    pairs = [f"{a}=0.5,{b}=1" for a in NAMES for b in NAMES if a != b]
+    for mix in pairs:  # one at a time, so that each is a set of its own
+        handle = engine.submit(ask(mix=mix, tokens=3))
+        while not handle.done:
+            engine.step()
+            assert engine.stats().mixing_bytes <= 3 * one + 2 * one
+    monkeypatch.setattr("loramix.stack._KEPT_BYTES", one)
+    handle = engine.submit(ask(mix=pairs[0]))
+    engine.step()
+    assert engine.stats().mixing_bytes == 2 * one  # what runs is mixed from it
+    handle.cancel()
+    engine.step()
+    assert engine.stats().mixing_bytes == 0  # and nothing runs now

@@ -20,7 +20,7 @@ from loramix.mix import Mix
 from loramix.mixed import MixedModel
 from loramix.sampling import probabilities
 from tiny import ARCHITECTURES
-from tiny_base import make_base, make_tokenizer
+from tiny_base import make_base, make_fallback_tokenizer, make_tokenizer
 
 PROMPTS = ["the cat", "add two and two to get four and sit", "dog", "zebra on the mat, and then?"]
 MIXES = [Mix.parse(r) for r in ("one", "base", "one=0.5,two=0.7", "two=1.5")]
@@ -226,6 +226,52 @@ def test_a_character_of_four_tokens_comes_out_whole() -> None:
     assert len(ids) == 6
     detokenizer = Detokenizer(TOKENIZER)
     assert [detokenizer.push(token) for token in ids] == ["", "é", "", "", "", "🙂"]
+
+
+FALLBACK = make_fallback_tokenizer()
+PLAIN = ["▁", "▁the", "▁a", "cat", "a", "é", "▁你", "<s>", "</s>"]
+
+
+def spelled(text: str) -> list[int]:
+    """As bytes."""
+    ids = FALLBACK.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in text.encode()])
+    assert isinstance(ids, list)
+    return ids
+
+
+def pieces_of(ids: list[int]) -> list[str]:
+    detokenizer = Detokenizer(FALLBACK)
+    return [*(detokenizer.push(token) for token in ids), detokenizer.finish()]
+
+
+SPELLED = st.text(max_size=2).filter(lambda text: "�" not in text).map(spelled)
+WORDS = st.sampled_from(PLAIN).map(lambda token: [FALLBACK.vocab[token]])
+BYTES = st.integers(0, 255).map(lambda byte: [FALLBACK.vocab[f"<0x{byte:02X}>"]])
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.one_of(WORDS, SPELLED), max_size=8))
+def test_pieces_join_to_the_text_where_bytes_spell_and_blanks_are_stripped(
+    parts: list[list[int]],
+) -> None:
+    ids = [token for part in parts for token in part]
+    assert "".join(pieces_of(ids)) == FALLBACK.decode(ids, skip_special_tokens=True)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.one_of(WORDS, SPELLED, BYTES), max_size=8))
+def test_every_byte_is_shown_once_whole_or_broken(parts: list[list[int]]) -> None:
+    ids = [FALLBACK.vocab["a"], *(token for part in parts for token in part)]  # no blank first
+    shown = "".join(pieces_of(ids))
+    tokens = [FALLBACK.convert_ids_to_tokens(i) for i in ids if i not in FALLBACK.all_special_ids]
+    given = [1 if t.startswith("<0x") else len(t.replace("▁", " ").encode()) for t in tokens]
+    assert sum(1 if letter == "�" else len(letter.encode()) for letter in shown) == sum(given)
+
+
+def test_a_broken_character_is_shown_once_for_each_byte() -> None:
+    cut = spelled("好")[:2]
+    assert pieces_of([*spelled("你"), *cut]) == ["", "", "你", "", "", "��"]
+    assert pieces_of([*cut, FALLBACK.vocab["▁a"]]) == ["", "", "�� a", ""]
 
 
 def test_the_stream_joins_to_the_completions(base: Base, mixed: MixedModel) -> None:

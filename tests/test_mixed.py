@@ -13,9 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import PeftModel
+from torch import nn
 from transformers import PreTrainedModel
 
 from loramix.adapter import Adapter, LoraModule, LoraSettings, blend_adapter, write_adapter
+from loramix.base import Int8Linear
 from loramix.errors import (
     AdapterMismatchError,
     RecipeError,
@@ -528,6 +530,21 @@ def test_autocast_trains_float32_skills_in_bfloat16_quietly(tiny_llama: PreTrain
         got = joint_gradients(mixed, ids, weights)
     assert all(grad.dtype == torch.float32 for grad in got["a"])
     assert largest_distance(got, right) < 0.05
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+@pytest.mark.parametrize("kind", ["fp32", "bf16", "fp16", "int8"])
+def test_a_frozen_skill_takes_no_wider_dtype_than_its_base(kind: str, trainable: bool) -> None:
+    dtype = {"fp32": torch.float32, "fp16": torch.float16}.get(kind, torch.bfloat16)
+    model = make_tiny("llama", dtype)
+    if kind == "int8":
+        for path, layer in list(model.named_modules()):
+            if isinstance(layer, nn.Linear):
+                model.set_submodule(path, Int8Linear(layer.weight, layer.bias))
+    mixed = MixedModel(model)
+    mixed.add("wide", random_adapter(make_tiny("llama")), trainable=trainable)
+    held = {tensor.dtype for tensor in mixed.parameters_of("wide")}
+    assert held == {torch.float32 if trainable else dtype}
 
 
 def test_a_bfloat16_base_trains_float32_skills() -> None:

@@ -109,6 +109,24 @@ def test_an_error_in_a_stream_is_its_last_event() -> None:
         assert "data: [DONE]" not in events
 
 
+@pytest.mark.parametrize("most", [0, 64 << 20])
+def test_the_beginnings_of_prompts_are_kept_within_the_bytes_given(most: int) -> None:
+    body = chat("What is 2 + 3? " * 8, "base", max_tokens=1)
+    with client(prefix_bytes=most) as http:
+        for _ in range(2):
+            assert http.post(URL, json=body).status_code == 200
+        values = dict(line.rsplit(" ", 1) for line in http.get("/metrics").text.splitlines())
+    assert (float(values["loramix_reused_tokens_total"]) > 0) == (most > 0)
+    assert (float(values["loramix_prefix_bytes"]) > 0) == (most > 0)
+
+
+def test_what_does_not_fit_into_the_cache_that_was_given_is_refused() -> None:
+    with client(cache_bytes=1 << 10) as http:
+        refused = http.post(URL, json=chat("What is 2 + 3?", "base"))
+    assert code(refused) == (400, "too_large")
+    assert "1,024 bytes" in refused.text
+
+
 def test_the_metrics_count_what_was_done() -> None:
     with client() as http:
         http.post(URL, json=chat("What is 2 + 3?"))
@@ -126,6 +144,9 @@ def test_the_metrics_count_what_was_done() -> None:
             assert float(values[f"loramix_{name}_count"]) == 2
         assert float(values["loramix_gate_confidence_count"]) == 1
         assert float(values["loramix_resident_skills"]) == 2
+        assert float(values["loramix_mixing_bytes"]) > 0
+        for name in ("gate", "prompt", "step"):  # the gate's share of the prompts can be told
+            assert float(values[f"loramix_{name}_seconds_total"]) > 0
         assert float(values["loramix_completion_tokens_total"]) > 0
         assert float(values["loramix_rows_running"]) == 0
 
@@ -214,6 +235,8 @@ def test_a_server_open_to_everybody_is_refused(tmp_path: Path) -> None:
         {"api_keys": ("with a\nline break",)},
         {"lora_dir": tmp_path},
         {"max_queue": 0},
+        {"cache_bytes": 0},
+        {"prefix_bytes": -1},
         {"route_by": "lost"},
         {"deadline": float("inf")},
         {"deadline": 1e12},

@@ -52,6 +52,19 @@ def make_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def make_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """One as Llama's: ▁ is a blank, which is stripped first of all, and bytes spell the rest."""
+    plain = ["▁", "▁the", "▁a", "cat", "a", "é", "▁你"]
+    vocab = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *plain]
+    ids = {token: place for place, token in enumerate(vocab)}
+    bpe = Tokenizer(models.BPE(ids, [], unk_token="<unk>", byte_fallback=True))
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    bpe.decoder = decoders.Sequence([*parts, decoders.Strip(" ", 1, 0)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+
+
 def make_base(
     arch: str = "llama",
     dtype: torch.dtype = torch.float32,

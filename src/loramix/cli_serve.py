@@ -77,6 +77,20 @@ def serve(
     max_queue: Annotated[int, typer.Option(help="Answers that may wait for a slot.")] = 256,
     max_rows: Annotated[int, typer.Option(help="Answers that are written at once.")] = 32,
     max_resident: Annotated[int, typer.Option(help="Skills in memory.")] = 64,
+    cache_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="Of keys and values of what is written. Without it: a quarter of the memory that "
+            "is free."
+        ),
+    ] = None,
+    prefix_bytes: Annotated[
+        int,
+        typer.Option(
+            help="Of keys and values kept for prompts that begin alike, as each turn of a "
+            "conversation does; 0 keeps none. TinyLlama takes 22 KB a token."
+        ),
+    ] = 64 << 20,
     chunk_interval: Annotated[
         float,
         typer.Option(
@@ -137,6 +151,8 @@ def serve(
             max_queue=max_queue,
             max_rows=max_rows,
             max_resident=max_resident,
+            cache_bytes=cache_bytes,
+            prefix_bytes=prefix_bytes,
             chunk_interval=chunk_interval,
             deadline=deadline,
             grace=grace,

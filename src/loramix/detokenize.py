@@ -19,15 +19,17 @@ _BROKEN = "\ufffd"
 class Detokenizer:
     """The text of one completion, piece by piece.
 
-    The pieces joined are the decoded completion, cut before the first stop text.
+    The pieces joined are the decoded completion, cut before the first stop text. One thing may
+    differ: a tokenizer with byte fallback shows all bytes of a run as broken if some are, and here
+    the characters of the run that were given out whole stay.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str] = ()) -> None:
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
         self._ids: list[int] = []
-        # ids[_start:_shown] have been given out, and are decoded again with what follows:
-        # some tokenizers write a token differently at the start of a text
+        # ids[_start:_shown] have been given out, and are decoded again with what follows: some
+        # tokenizers write a token differently at the start of a text. So there is text in them
         self._start = 0
         self._shown = 0
         self._held = ""
@@ -47,8 +49,14 @@ class Detokenizer:
         text = self._decode(self._ids[self._start :])
         if text.endswith(_BROKEN) and not final:
             return ""
-        self._start, self._shown = self._shown, len(self._ids)
-        return text[len(shown) :]
+        if text.startswith(shown):
+            fresh = text[len(shown) :]
+        else:  # bytes that came later broke the run; what was given out cannot be taken back
+            fresh = self._decode(self._ids[self._shown :])
+        if fresh:  # else the token is nothing to see, as a special one is
+            self._start = self._shown
+        self._shown = len(self._ids)
+        return fresh
 
     def _release(self, text: str, final: bool) -> str:
         if self.stopped:

@@ -112,12 +112,15 @@ def _submit(
 def _pieces(engine: Engine, handles: Sequence[Submission]) -> Iterator[list[Piece]]:
     """Run steps until all rows are done; what the model raises is raised here as it is."""
     index = {handle: row for row, handle in enumerate(handles)}
-    while engine.busy:
-        pieces = [piece._replace(row=index[handle]) for handle, piece in engine.step()]
-        if engine.failed:
-            error = next(handle.error for handle in handles if handle.error is not None)
-            if isinstance(error, ForwardError) and error.__cause__ is not None:
-                raise error.__cause__
-            raise error
-        if pieces:
-            yield pieces
+    try:
+        while engine.busy:
+            pieces = [piece._replace(row=index[handle]) for handle, piece in engine.step()]
+            if engine.failed:
+                error = next(handle.error for handle in handles if handle.error is not None)
+                if isinstance(error, ForwardError) and error.__cause__ is not None:
+                    raise error.__cause__
+                raise error
+            if pieces:
+                yield pieces
+    finally:
+        engine.close()  # no skill stays below the base's weights

@@ -67,6 +67,8 @@ class MixedModel(nn.Module):
     def add(self, name: str, adapter: Adapter, trainable: bool = False) -> None:
         """Puts an adapter beside the base, or replaces the one of that name.
 
+        It is held in the dtype of the base where its own is wider, unless it is trainable.
+
         Raises:
             AdapterMismatchError: its layers or shapes are not those of the base.
         """

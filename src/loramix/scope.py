@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +12,7 @@ from loramix.mix import check_skills
 from loramix.stack import (
     Columns,
     Kept,
+    KeptSets,
     Paths,
     SkillTensors,
     Stack,
@@ -23,9 +23,6 @@ from loramix.stack import (
     drop_rows,
     stack_skills,
 )
-
-_KEPT = 4
-"""How many sets of active skills keep their stacks after their scope is gone."""
 
 _FEW = 1024
 """Rows times total rank up to which float32 products beat half-precision ones on a CPU.
@@ -41,12 +38,13 @@ class Shelf(nn.Module):
     Attributes:
         scope: the innermost scope that was entered and not left, or None.
         edition: counts the changes; what was stacked in an older edition is stale.
+        kept: what frozen skills look like together.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._skills = nn.ModuleDict()
-        self._kept: OrderedDict[tuple[str, ...], Kept] = OrderedDict()
+        self.kept = KeptSets()
         self.scope: MixScope | None = None
         self.edition = 0
 
@@ -82,24 +80,15 @@ class Shelf(nn.Module):
         """The layers that some skill covers."""
         return {path for name in self.names for path in self.skill(name).index}
 
-    def kept(self, active: tuple[str, ...]) -> Kept:
-        """What is kept of frozen skills, for the latest few sets of active ones."""
-        kept = self._kept.setdefault(active, Kept())
-        self._kept.move_to_end(active)
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
-        return kept
-
     def _forget(self, name: str) -> None:
         """Forgets the stacks that hold one skill; skills come and go while others are in use."""
         self.edition += 1
-        for active in [active for active in self._kept if name in active]:
-            del self._kept[active]
+        self.kept.forget(name)
 
     def touch(self) -> None:
         """Forgets all stacks, because some tensor has changed."""
         self.edition += 1
-        self._kept.clear()
+        self.kept.clear()
 
 
 class MixScope:
@@ -174,7 +163,7 @@ class MixScope:
         self._edition = -1
         while self._edition != self._shelf.edition:
             self._edition = self._shelf.edition
-            self._kept = self._shelf.kept(self.active)
+            self._kept = self._shelf.kept.of(self.active)
             self._skills = [self._shelf.skill(name) for name in self.active]
         self._stacks, self._together, self._scales = {}, {}, {}
         self.learns = self._weights.requires_grad or any(s.trainable for s in self._skills)
@@ -279,7 +268,7 @@ class MixScope:
         for place, path, stack in found:
             ranks = slice(start, start + stack.a.shape[0])
             start = ranks.stop
-            self._kept.pairs[path, dtype] = a[ranks], stack.b
+            self._kept.put(path, dtype, a[ranks], stack.b)
             self._stacks[path, dtype] = stack._replace(a=a[ranks])
             parts.append((place, ranks, stack.b.t()))
         columns = tuple(k for _, path, _ in found for k in self._columns(path))
@@ -325,7 +314,7 @@ class MixScope:
             if dtype == torch.float32 and not torch.is_grad_enabled():
                 pair = by_columns(pair[0]), by_columns(pair[1])
             if not versions:
-                kept.pairs[path, dtype] = pair
+                kept.put(path, dtype, *pair)
         return Stack(*pair, self._scale(columns, device), versions)
 
     def _columns(self, path: str) -> Columns:

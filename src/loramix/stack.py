@@ -10,6 +10,7 @@ B (scale ⊙ A x), where `scale` repeats g[b, k] r_k times: no loop over adapter
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,12 @@ Paths = tuple[str | None, ...]
 Columns = tuple[int, ...]
 """To which active skill each rank of a stack belongs."""
 
+_KEPT = 4
+"""How many sets of active skills keep their stacks after their scope is gone."""
+
+_KEPT_BYTES = 256 << 20
+"""That the stacks of earlier sets may take together, and those of all sets while nothing runs."""
+
 
 class SkillTensors(nn.Module):
     """One adapter's tensors, beside the layers that they belong to.
@@ -32,8 +39,9 @@ class SkillTensors(nn.Module):
     Args:
         adapter: where they come from; it is not changed by training.
         trainable: whether they get gradients. Half-precision tensors then become float32,
-            because small steps would vanish in their few bits.
-        layers: path → the base's layer, which gives the device.
+            because small steps would vanish in their few bits. Frozen ones are held in no wider
+            dtype than the layer computes in: half the room, and the base's own rounding.
+        layers: path → the base's layer, which gives the device and that dtype.
     """
 
     def __init__(self, adapter: Adapter, trainable: bool, layers: dict[str, nn.Module]) -> None:
@@ -47,8 +55,9 @@ class SkillTensors(nn.Module):
         self.B = nn.ParameterList()
         for path, module in adapter.modules.items():
             device = next(layers[path].parameters()).device
-            self.A.append(_parameter(module.A, trainable, device))
-            self.B.append(_parameter(module.B, trainable, device))
+            widest = torch.float32 if trainable else _dtype(layers[path])
+            self.A.append(_parameter(module.A, trainable, device, widest))
+            self.B.append(_parameter(module.B, trainable, device, widest))
 
     @property
     def rank(self) -> int:
@@ -66,10 +75,20 @@ class SkillTensors(nn.Module):
         return float(self.config.get("lora_dropout") or 0.0) if self.trainable else 0.0
 
 
-def _parameter(tensor: torch.Tensor, trainable: bool, device: torch.device) -> nn.Parameter:
+def _dtype(layer: nn.Module) -> torch.dtype:
+    """What a layer computes in; the weights of an int8 one are whole numbers, its scales tell."""
+    tensors = (*layer.parameters(), *layer.buffers())
+    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+
+
+def _parameter(
+    tensor: torch.Tensor, trainable: bool, device: torch.device, widest: torch.dtype
+) -> nn.Parameter:
     # Tensors born in inference mode could never take part in training later.
     with torch.inference_mode(False):
         value = tensor.detach().to(device)
+        if value.itemsize > widest.itemsize:
+            value = value.to(widest)
         if trainable and value.dtype in (torch.bfloat16, torch.float16):
             value = value.float()
         if trainable or value.is_inference():
@@ -112,18 +131,67 @@ class Kept:
     """What frozen skills look like together, the same for all batches that mix them.
 
     Attributes:
-        pairs: (layer, dtype) → stacked A and B.
+        pairs: (layer, dtype) → stacked A and B; written by `put`.
         together: (layers, dtype) → the stack but for its scale, and what its ranks belong to; None
-            where no skill covers them.
+            where no skill covers them. It is made of the tensors of `pairs`.
         columns: layer → what its ranks belong to.
+        bytes: of all tensors.
         token: tells it from all others, and holds no memory.
     """
 
     def __init__(self) -> None:
         self.pairs: dict[tuple[str, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
+        self.bytes = 0  # counted as they come: it is asked for whenever a batch changes
         self.together: dict[tuple[Paths, torch.dtype], tuple[Together, Columns] | None] = {}
         self.columns: dict[str, Columns] = {}
         self.token = object()
+
+    def put(self, path: str, dtype: torch.dtype, a: torch.Tensor, b: torch.Tensor) -> None:
+        """Keep the stacked A and B of a layer, instead of those that it had."""
+        old = self.pairs.get((path, dtype), ())
+        self.bytes += a.nbytes + b.nbytes - sum(tensor.nbytes for tensor in old)
+        self.pairs[path, dtype] = a, b
+
+
+class KeptSets:
+    """What is kept for the latest few sets of active skills, bounded in sets and in bytes."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, ...], Kept] = OrderedDict()
+
+    @property
+    def bytes(self) -> int:
+        """Of all stacks; the skills that they were made of take theirs besides."""
+        return sum(kept.bytes for kept in list(self._kept.values()))  # any thread may ask
+
+    def of(self, active: tuple[str, ...]) -> Kept:
+        """What is kept of a set, which is now the latest."""
+        kept = self._kept.setdefault(active, Kept())
+        self._kept.move_to_end(active)
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        self._trim(_KEPT_BYTES + kept.bytes)  # a batch is mixed from it, whatever it takes
+        return kept
+
+    def rest(self) -> bool:
+        """Keep what may be kept while nothing is mixed; says whether that is less than before."""
+        return self._trim(_KEPT_BYTES)
+
+    def forget(self, name: str) -> None:
+        """Drop the sets that hold one skill."""
+        for active in [active for active in self._kept if name in active]:
+            del self._kept[active]
+
+    def clear(self) -> None:
+        """Drop all sets."""
+        self._kept.clear()
+
+    def _trim(self, most: int) -> bool:
+        """Drop the oldest sets until the others take at most so many bytes."""
+        before = len(self._kept)
+        while self.bytes > most:
+            self._kept.popitem(last=False)
+        return len(self._kept) < before
 
 
 def stack_skills(

@@ -2,19 +2,22 @@
 
 The last message decides, unless it only makes sense with the earlier ones (`route_turns`).
 
-The whole conversation is read anew for each answer, because keys and values that were cached
-under one mix are wrong under another.
+One engine answers all turns, so that what an earlier turn with the same mix has read of the
+conversation is not read again; under another mix its keys and values would be wrong.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 from loramix.base import encode_prompt
 from loramix.commands.session import AUTO, Session
+from loramix.engine.engine import Engine
+from loramix.engine.request import Request, Submission
+from loramix.engine.scheduler import Limits
 from loramix.errors import LoramixError, nearest
-from loramix.generate import stream
 from loramix.mix import Mix
 from loramix.sampling import Sampling
 
@@ -27,6 +30,9 @@ HELP = {
 }
 _NAMES = [call.split()[0] for call in HELP]
 _ASK = "> "
+_ANY = 1 << 62
+"""Bytes of keys and values: of one conversation they are what the context holds."""
+
 _READ = {"alone": "", "carried": ", as before", "together": ", with what was said before"}
 
 
@@ -54,7 +60,8 @@ def chat(
             turn is told there, and the conversation goes on.
     """
     session = Session(library, mix=mix, router=router, policy=policy, device=device, dtype=dtype)
-    Chat(session, sampling or Sampling(), write).talk(read)
+    with contextlib.closing(Chat(session, sampling or Sampling(), write)) as talk:
+        talk.talk(read)
 
 
 class Chat:
@@ -65,6 +72,7 @@ class Chat:
     ) -> None:
         self.session, self.sampling, self.write = session, sampling, write
         self.turns: list[dict[str, str]] = []
+        self._engine: Engine | None = None
 
     def talk(self, read: Callable[[str], str | None]) -> None:
         """Read and answer until the user leaves."""
@@ -127,18 +135,29 @@ class Chat:
         if choice.turns is not None:
             note += _READ[choice.turns.reading]
         try:
-            for [piece] in stream(
-                self.session.mixed, self.session.base, [turns], choice.mix, self.sampling
-            ):
+            for piece in self._ask(turns, choice.mix):
                 said += piece.text
                 self.write(piece.text)
                 if piece.finish_reason == "length":
                     note += ", cut at the token limit"
         except KeyboardInterrupt:
+            self.close()  # it may have come in the middle of a step
             note += ", stopped"
         self.write(f"\n[{note}]\n")
         if said.strip():
             self.turns = [*turns, {"role": "assistant", "content": said}]
+
+    def _ask(self, turns: list[dict[str, str]], mix: Mix) -> Submission:
+        if self._engine is None:
+            limits = Limits(max_rows=1, cache_bytes=_ANY)
+            self._engine = Engine(self.session.base, self.session.mixed, limits=limits)
+        return self._engine.submit(Request(turns, mix, self.sampling))
+
+    def close(self) -> None:
+        """Give back what was kept of the turns; another one reads them anew."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
 
     def _fit(self, turns: list[dict[str, str]]) -> list[dict[str, str]]:
         """`turns` without the oldest that leave no room for an answer in the context."""

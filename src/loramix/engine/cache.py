@@ -51,8 +51,8 @@ class KeyValueStore:
 
     @property
     def bytes(self) -> int:
-        """Of all layers."""
-        return sum(layer.bytes for layer in self._layers.values())
+        """Of all layers; any thread may ask, while the first forward makes them."""
+        return sum(layer.bytes for layer in list(self._layers.values()))
 
     @property
     def token_bytes(self) -> int | None:

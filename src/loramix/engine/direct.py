@@ -171,13 +171,19 @@ class Direct:
         mixed: Tensor = self._embed(ids[:, None])
         return mixed[:, 0]
 
+    @property
+    def bytes(self) -> int:
+        """Of the copies of weights in which skills are folded."""
+        return sum(group.bytes for group in self._groups())
+
     def forget(self) -> None:
         """Drop what was made of the skills."""
-        for block in self._blocks:
-            for part in block:
-                if isinstance(part, Group):
-                    part.forget()
-        self._logits.forget()
+        for group in self._groups():
+            group.forget()
+
+    def _groups(self) -> list[Group]:
+        found = [part for block in self._blocks for part in block if isinstance(part, Group)]
+        return [*found, self._logits]
 
     def _places(self) -> list[tuple[int, int]]:
         """Where the weights are, and how often they were written to where torch counts that."""

@@ -234,6 +234,7 @@ class Engine:
             cache_bytes=store.bytes,
             prefix_bytes=self._scheduler.prefix.bytes,
             resident_bytes=residents.bytes,
+            mixing_bytes=steps.mixing_bytes,
             resident=len(residents),
             loads=residents.loads,
             evictions=residents.evictions,

@@ -69,6 +69,12 @@ class Folding:
         """Whether the skills of the latest step are."""
         return self._shelf is not None
 
+    @property
+    def bytes(self) -> int:
+        """Of the copies that were made of weights and skills."""
+        made = self._folded
+        return 0 if made is None else made.bytes
+
     def holds(self, hooks: int) -> bool:
         """Whether this step mixes exactly what the latest one did, and that is folded in.
 
@@ -153,7 +159,10 @@ class Below:
 
     Attributes:
         stack: what was given.
+        bytes: of copies; the rows are there anyway.
     """
+
+    bytes = 0
 
     def __init__(
         self, weight: Tensor, bias: Tensor | None, sizes: Sequence[int], stack: Together
@@ -187,6 +196,7 @@ class Packed:
 
     Attributes:
         stack: what was given.
+        bytes: of both copies.
     """
 
     def __init__(
@@ -196,8 +206,10 @@ class Packed:
         first, last = stack.parts[0][0], stack.parts[-1][0] + 1
         self._before, self._mixed, self._after = sizes[:first], sizes[first:last], sizes[last:]
         self._cuts = *map(sum, (self._before, self._mixed, self._after)), stack.a.shape[1]
-        self._frozen = frozen_product(torch.cat((weight, stack.a.t())), _longer(bias, stack))
-        self._mix = frozen_product(_in_one(stack, sizes), None)
+        longer, b = torch.cat((weight, stack.a.t())), _in_one(stack, sizes)
+        self._frozen = frozen_product(longer, _longer(bias, stack))
+        self._mix = frozen_product(b, None)
+        self.bytes = longer.nbytes + b.nbytes
 
     def wipe(self) -> None:
         """Nothing: all of it is its own."""

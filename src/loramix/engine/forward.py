@@ -147,24 +147,38 @@ class Runner:
             logits = logits[kept]
         return logits
 
+    @property
+    def bytes(self) -> int:
+        """That stacks of skills and copies with skills folded in take."""
+        stacks = 0 if self.mixed is None else self.mixed.skills.kept.bytes
+        return stacks + (0 if self._short is None else self._short.bytes)
+
+    def rest(self) -> None:
+        """Nothing runs: keep no more of the latest skills than may be kept then."""
+        with self._turn:
+            if self.mixed is not None and self.mixed.skills.kept.rest():
+                self.forget()
+
     def forget(self) -> None:
         """Drop what was gathered for the latest rows, and what was made of their skills."""
-        if self._short is not None:
-            self._short.forget()
-        if self._recorder is not None:
-            self._recorder.forget()
-        self._scope, self._scope_of = contextlib.nullcontext(), None
+        with self._turn:  # another engine's step may read the rows below the weights
+            if self._short is not None:
+                self._short.forget()
+            if self._recorder is not None:
+                self._recorder.forget()
+            self._scope, self._scope_of = contextlib.nullcontext(), None
 
     def _mixing(self, feeds: Sequence[Feed]) -> AbstractContextManager[Any]:
         """The scope in which each token has the mix of its row; one scope for like batches."""
         of = [feed.weights for feed in feeds for _ in feed.tokens]
         if self._scope_of is None or not _same(of, self._scope_of):
             names = sorted({name for feed in feeds for name in feed.weights})
-            self._scope, self._scope_of = contextlib.nullcontext(), of
+            scope: AbstractContextManager[Any] = contextlib.nullcontext()
             if self.mixed is not None and names:
                 rows = [[weights.get(name, 0.0) for name in names] for weights in of]
                 weights = torch.tensor(rows, dtype=torch.float32, device=self.base.device)
-                self._scope = self.mixed.using(weights, names)
+                scope = self.mixed.using(weights, names)
+            self._scope, self._scope_of = scope, of  # after what may fail
         return self._scope
 
     @contextlib.contextmanager

@@ -81,6 +81,12 @@ class Group:
             self._folding.forget()
 
     @property
+    def bytes(self) -> int:
+        """Of the copies in which skills are folded."""
+        folding = self._folding
+        return 0 if folding is None else folding.bytes
+
+    @property
     def folded(self) -> bool:
         """Whether the skills of the latest step are folded into the layers."""
         return self._folding is not None and self._folding.folded

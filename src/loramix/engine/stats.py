@@ -19,6 +19,7 @@ class Stats:
         prompt_seconds: spent on prompt tokens, their share of the steps that they were in.
         step_seconds: of all steps.
         cache_bytes, prefix_bytes, resident_bytes: held now.
+        mixing_bytes: of the skills as batches mix them: stacked, and folded into copies of weights.
         resident, loads, evictions: skills in memory, read, and let go.
     """
 
@@ -35,6 +36,7 @@ class Stats:
     cache_bytes: int
     prefix_bytes: int
     resident_bytes: int
+    mixing_bytes: int
     resident: int
     loads: int
     evictions: int

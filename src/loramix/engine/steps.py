@@ -96,6 +96,8 @@ class Steps:
         self.take_in()
         feeds = self.scheduler.feeds()
         if not feeds:
+            if not self.open:
+                self._runner.rest()
             return []
         begun = time.perf_counter()
         fed, scores = self._forward(feeds)
@@ -108,7 +110,14 @@ class Steps:
         self.prompt_seconds += seconds * prompt / tokens
         self.prompt_tokens += prompt
         self.completion_tokens += len(pieces)
+        if not self.open:
+            self._runner.rest()
         return pieces
+
+    @property
+    def mixing_bytes(self) -> int:
+        """See `Stats`."""
+        return self._runner.bytes
 
     def take_in(self) -> None:
         """Open what arrived, end what is over, and give free slots to those in line."""

@@ -111,6 +111,7 @@ class _Engine(Collector):
             ("rows_waiting", "Completions that wait for a slot.", stats.waiting),
             ("resident_skills", "Skills in memory.", stats.resident),
             ("resident_bytes", "That they take.", stats.resident_bytes),
+            ("mixing_bytes", "That skills take as batches mix them.", stats.mixing_bytes),
             ("cache_bytes", "Keys and values of the rows that run.", stats.cache_bytes),
             ("prefix_bytes", "Keys and values kept of earlier prompts.", stats.prefix_bytes),
             ("library_generation", "Of the library.", self._serving.library.generation),
@@ -126,6 +127,7 @@ class _Engine(Collector):
             ("skill_loads", "Skills that were read.", stats.loads),
             ("skill_evictions", "Skills that were let go.", stats.evictions),
             ("gate_seconds", "Spent choosing mixes.", stats.gate_seconds),
+            ("prompt_seconds", "Spent on prompt tokens.", stats.prompt_seconds),
             ("step_seconds", "Spent in forwards.", stats.step_seconds),
             ("engine_restarts", "Times that its thread was replaced.", self._serving.revived),
         ):

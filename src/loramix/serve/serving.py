@@ -85,6 +85,8 @@ class Serving:
                 max_rows=settings.max_rows,
                 max_queue=settings.max_queue,
                 max_resident=settings.max_resident,
+                cache_bytes=settings.cache_bytes,
+                prefix_bytes=settings.prefix_bytes,
             ),
         )
         self._control = Control(base)

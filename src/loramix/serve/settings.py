@@ -46,6 +46,9 @@ class ServeSettings:
         max_queue: completions that may wait for a slot.
         max_rows: completions that are written at once.
         max_resident: skills in memory.
+        cache_bytes: of keys and values of what is written; None is a quarter of the memory that is
+            free.
+        prefix_bytes: of keys and values kept for prompts that begin alike; 0 keeps none.
         chunk_interval: seconds between two chunks of a stream, at least; what is written meanwhile
             comes in one, which is one write to a socket.
         deadline: seconds that a request may take, waiting included.
@@ -82,6 +85,8 @@ class ServeSettings:
     max_queue: int = 256
     max_rows: int = 32
     max_resident: int = 64
+    cache_bytes: int | None = None
+    prefix_bytes: int = 64 << 20
     chunk_interval: float = 0.03
     deadline: float = 120.0
     grace: float = 30.0
@@ -101,6 +106,8 @@ class ServeSettings:
             ("max_queue", 1),
             ("max_rows", 1),
             ("max_resident", 1),
+            ("cache_bytes", 1),
+            ("prefix_bytes", 0),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
