@@ -415,7 +415,7 @@ def test_a_fault_in_choosing_fails_the_guilty_request_alone(
             raise RuntimeError("no draw today")
         return choose(scores, draws)
 
-    monkeypatch.setattr("loramix.engine.steps.choose", faulty)
+    monkeypatch.setattr("loramix.sampling.choose", faulty)
     with pytest.raises(ForwardError):
         bad.result()
     assert list(good.result()[0].token_ids) == world.expected(PROMPTS[0], "one")

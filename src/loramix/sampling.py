@@ -216,6 +216,29 @@ def penalize(scores: Tensor, draw: Draw) -> Tensor:
     return scores.nan_to_num_(nan=0.0)
 
 
+def choose_each(logits: Tensor, draws: Sequence[Draw]) -> Sequence[int | Exception | None]:
+    """As `choose`; where choosing together fails, each by itself, so that others do not fail too.
+
+    Args:
+        logits: [B, V].
+        draws: B of them.
+
+    Returns:
+        The token of each row, None, or what was raised for it.
+    """
+    with torch.inference_mode():
+        try:
+            return choose(logits, draws) if draws else []
+        except Exception:
+            chosen: list[int | Exception | None] = []
+            for row, draw in enumerate(draws):
+                try:
+                    chosen += choose(logits[row : row + 1], [draw])
+                except Exception as error:
+                    chosen.append(error)
+            return chosen
+
+
 def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int | None]:
     """The next token of each row; None for a row whose logits are not numbers.
 

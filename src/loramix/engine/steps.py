@@ -29,7 +29,7 @@ from loramix.engine.routing import Mixer
 from loramix.engine.row import Row
 from loramix.engine.scheduler import Scheduler
 from loramix.errors import DeadlineError, LibraryError, LoramixError
-from loramix.sampling import choose, logprobs
+from loramix.sampling import choose_each, logprobs
 from loramix.snapshot import stamp_of
 
 if TYPE_CHECKING:
@@ -95,10 +95,12 @@ class Steps:
         """
         self.take_in()
         feeds = self.scheduler.feeds()
-        if not feeds:
-            if not self.open:
-                self._runner.rest()
-            return []
+        pieces = self._step(feeds) if feeds else []
+        if not self.open:
+            self._runner.rest()
+        return pieces
+
+    def _step(self, feeds: Sequence[tuple[Row, Feed]]) -> list[Handed]:
         begun = time.perf_counter()
         fed, scores = self._forward(feeds)
         pieces = self._write(fed, scores) if fed else []
@@ -110,8 +112,6 @@ class Steps:
         self.prompt_seconds += seconds * prompt / tokens
         self.prompt_tokens += prompt
         self.completion_tokens += len(pieces)
-        if not self.open:
-            self._runner.rest()
         return pieces
 
     @property
@@ -271,7 +271,8 @@ class Steps:
             scores = scores[places]
         rows = [fed[place][0] for place in places]
         pieces: list[Handed] = []
-        for place, (row, token) in enumerate(zip(rows, _chosen(scores, rows), strict=True)):
+        chosen = choose_each(scores, [row.draw for row in rows])
+        for place, (row, token) in enumerate(zip(rows, chosen, strict=True)):
             if row.gone:
                 continue
             try:
@@ -372,24 +373,6 @@ class Steps:
             return None
         left = self._deadlines[0][0] - time.monotonic()
         return min(max(0.0, left), threading.TIMEOUT_MAX)
-
-
-def _chosen(scores: Tensor, rows: Sequence[Row]) -> Sequence[int | Exception | None]:
-    """The next token of each row; where choosing together fails, each by itself."""
-    if not rows:
-        return []
-    draws = [row.draw for row in rows]
-    with torch.inference_mode():
-        try:
-            return choose(scores, draws)
-        except Exception:
-            chosen: list[int | Exception | None] = []
-            for place, draw in enumerate(draws):
-                try:
-                    chosen += choose(scores[place : place + 1], [draw])
-                except Exception as error:
-                    chosen.append(error)
-            return chosen
 
 
 def _late(submission: Submission) -> DeadlineError:
