@@ -100,7 +100,7 @@ class Steps:
             self._runner.rest()
         return pieces
 
-    def _step(self, feeds: Sequence[tuple[Row, Feed]]) -> list[Handed]:
+    def _step(self, feeds: list[tuple[Row, Feed]]) -> list[Handed]:
         begun = time.perf_counter()
         fed, scores = self._forward(feeds)
         pieces = self._write(fed, scores) if fed else []
