@@ -2,7 +2,7 @@
 
     python benches/gate_encoder.py VECTORS [--minutes 10] [--dev] [--out src/loramix/gate/requests]
 
-VECTORS comes from gate_word_vectors.py; what ships was fitted for 11.5 minutes of one thread.
+VECTORS comes from gate_word_vectors.py, or is a folder with an encoder whose vectors are kept.
 Texts are the train rows of the shared data, and books and code of the shared corpus; reviews
 (dev rows, stories, PEPs, man pages and what the shift benchmark brings) stay unseen. With --dev
 every fifth line of the phrasings is kept out and measured: all choices were made on that.
@@ -18,31 +18,32 @@ from pathlib import Path
 
 import torch
 from gate_data import say
-from gate_shift_texts import corpus_texts, questions_of, rows_of
+from gate_shift_texts import corpus_texts, questions_of, reviews_among_stories, rows_of
 
 from loramix.gate.encoder import (
-    ENCODED,
     WORD,
     RequestEncoder,
     Vocabulary,
+    read_encoder,
     save_encoder,
 )
-from loramix.gate.phrasings import ALONE, bank, both, misspelt, placed, request, spoken
+from loramix.gate.phrasings import ALONE, bank, both, misspelt, placed, questions, request, spoken
 from loramix.gate.words import marked_words
 
 MAIN = ("sentiment", "summarization", "math", "code", "qa")
 NON_COMMERCIAL = ("dialogsum",)
 """What is shipped must be free for every use: sources whose licence forbids some stay out."""
-LONGEST = 150
+LONGEST, WHOLE = 150, 400
+"""Words of a prompt, and of one in twelve, so that long ones are met too."""
 BATCH = 64
 
 
 class Source:
     """Prompts without end, with the shares of the kinds that they ask for."""
 
-    def __init__(self, texts, lines, described, questions, rng):
+    def __init__(self, texts, lines, described, asked, rng):
         self.texts, self.lines, self.described = texts, lines, described
-        self.questions, self.rng = questions, rng
+        self.asked, self.rng = asked, rng
         self.kinds = list(lines)
 
     def text(self):
@@ -50,8 +51,8 @@ class Source:
         rng = self.rng
         text = rng.choice(self.texts[rng.choice(list(self.texts))])
         words = text.split(" ")
-        if len(words) > 110 or rng.random() < 0.3:
-            size = rng.randint(4, 110)
+        if len(words) > 110 or rng.random() < 0.7:  # most are short: what is asked is to be learned
+            size = rng.randint(4, 110 if rng.random() < 0.3 else 50)
             at = rng.randrange(max(1, len(words) - size + 1))
             words = words[at : at + size]
         if rng.random() < 0.3:  # a span is gone
@@ -63,8 +64,13 @@ class Source:
         """A text of the kind's own data, as the data has it."""
         rng = self.rng
         text = rng.choice(self.texts[kind])
-        if kind == "sentiment" and rng.random() < 0.4:
+        draw = rng.random()
+        if kind == "sentiment" and draw < 0.25:
             text = " ".join(rng.choice(self.texts[kind]) for _ in range(rng.randint(2, 8)))
+        if kind == "sentiment" and draw > 0.75:
+            text = rng.choice(self.texts["reviews"])
+        if kind == "code" and draw < 0.2:
+            text = rng.choice(self.texts["stubs"])
         if kind == "qa" and rng.random() < 0.3:
             context, _, question = text.rpartition("\n")
             text = f"{question}\n{context}"
@@ -83,7 +89,7 @@ class Source:
                 second,
                 dict.fromkeys(MAIN) | {m: m for m in MAIN},
                 rng,
-                self.questions,
+                self.asked,
                 self.lines,
             )
             return self._around(said), weights
@@ -91,7 +97,7 @@ class Source:
         if rng.random() < 0.08 and kind in self.described:
             said = spoken(rng.choice(self.described[kind]), rng)
             return said, {kind: 1.0}
-        said = request(kind, rng, self.questions, self.lines)
+        said = request(kind, rng, self.asked, self.lines)
         if kind in ALONE and rng.random() < 0.7:
             return said, {kind: 1.0}
         return self._around(said), {kind: 1.0}
@@ -124,8 +130,9 @@ class Source:
         for i in range(count):
             prompt, weights = self.prompt()
             words = marked_words(prompt)
-            if len(words) > LONGEST:
-                words = [*words[: LONGEST // 2], "<gap>", *words[-LONGEST // 2 :]]
+            longest = LONGEST if self.rng.random() < 11 / 12 else WHOLE
+            if len(words) > longest:
+                words = [*words[: longest // 2], "<gap>", *words[-longest // 2 :]]
             ids = vocabulary.ids_of(words)
             # Now and then a word is known by its letters alone, so that they learn its meaning.
             # Others are gone: no single word may be needed to see what is asked.
@@ -143,6 +150,9 @@ def main() -> None:
     parser.add_argument("--dev", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--go-on", action="store_true", help="VECTORS is a folder: all of that encoder is kept"
+    )
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
@@ -161,23 +171,17 @@ def main() -> None:
     texts = {name: own[: cut[name]] for name, own in rows.items()}
     texts["books"] = corpus_texts("books", 4000)
     texts["programs"] = corpus_texts("python_code", 2000)
+    texts["reviews"] = reviews_among_stories(texts["sentiment"], 3000)
+    texts["stubs"] = stubs()
     dev_texts = {name: own[cut[name] :] for name, own in rows.items()}
-    source = Source(texts, kept, described, questions_of("train"), rng)
+    dev_texts["reviews"] = reviews_among_stories(dev_texts["sentiment"], 300, seed=1)
+    dev_texts["stubs"] = texts["stubs"]
+    asked = [*questions(), *questions_of("train")]
+    source = Source(texts, kept, described, asked, rng)
 
-    words, vectors = torch.load(args.vectors)
-    vectors = vectors - vectors.mean(0)
-    _, _, basis = torch.pca_lowrank(vectors, WORD, center=False, niter=4)
-    vectors = vectors @ basis
-    vectors = vectors / vectors.pow(2).sum(1).mean().sqrt() * WORD**0.5 / 2
-    signs = "\n 0 a i ! ? . , : ; ' \" ( ) [ ] { } - / + * = < > # $ % & @ ` ~ ^ |"
-    marks = sorted(set(marked_words(signs)))
-    vocabulary = Vocabulary([*marks, *words])
-    encoder = RequestEncoder(vocabulary)
-    encoder.vectors[5 + len(marks) :] = vectors
-    encoder.vectors[5 : 5 + len(marks)] = torch.randn(len(marks), WORD) * 0.5
-    torch.nn.init.normal_(encoder.groups.weight, std=0.02)
-    torch.nn.init.normal_(encoder.special.weight, std=0.5)
-    head = torch.nn.Parameter(torch.randn(len(source.kinds), ENCODED))
+    encoder = begun(args.vectors, args.go_on)
+    vocabulary = encoder.vocabulary
+    head = torch.nn.Parameter(centres(encoder, source))
     params = [*encoder.parameters(), head]
     mean = torch.optim.swa_utils.AveragedModel(
         encoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
@@ -207,10 +211,10 @@ def main() -> None:
     encoder.eval()
     if args.out:
         save_encoder(encoder, args.out)
-    dev = Source(dev_texts, {**kept, **dev_lines}, {}, questions_of("train"), random.Random(7))
+    dev = Source(dev_texts, {**kept, **dev_lines}, {}, asked, random.Random(7))
     for kind in MAIN:
         prompts = [
-            dev._around(request(kind, dev.rng, dev.questions, dev.lines)) for _ in range(200)
+            dev._around(request(kind, dev.rng, dev.asked, dev.lines)) for _ in range(200)
         ]
         bare = [dev.bare(kind) for _ in range(200)]
         right = []
@@ -222,6 +226,50 @@ def main() -> None:
         wrong = [p for p, found in zip(prompts, picked, strict=True) if found != own]
         shown = [w[:50] + "..." + w[-50:] for w in wrong[:4]]
         say(f"{kind}: unseen lines {right[0]:.3f}, bare {right[1]:.3f} {shown}")
+
+
+def begun(vectors: Path, go_on: bool = False) -> RequestEncoder:
+    """An encoder with its words and their vectors; all else is as chance has it, or goes on."""
+    if vectors.is_dir():
+        known = read_encoder(vectors)
+        if go_on:
+            return known.train().requires_grad_(True)
+        encoder = _by_chance(known.vocabulary)
+        encoder.vectors.copy_(known.vectors)
+        return encoder
+    words, raw = torch.load(vectors)
+    raw = raw - raw.mean(0)
+    _, _, basis = torch.pca_lowrank(raw, WORD, center=False, niter=4)
+    raw = raw @ basis
+    raw = raw / raw.pow(2).sum(1).mean().sqrt() * WORD**0.5 / 2
+    signs = "\n 0 a i ! ? . , : ; ' \" ( ) [ ] { } - / + * = < > # $ % & @ ` ~ ^ |"
+    marks = sorted(set(marked_words(signs)))
+    encoder = _by_chance(Vocabulary([*marks, *words]))
+    encoder.vectors[5 + len(marks) :] = raw
+    encoder.vectors[5 : 5 + len(marks)] = torch.randn(len(marks), WORD) * 0.5
+    return encoder
+
+
+def _by_chance(vocabulary: Vocabulary) -> RequestEncoder:
+    encoder = RequestEncoder(vocabulary)
+    torch.nn.init.normal_(encoder.groups.weight, std=0.02)
+    torch.nn.init.normal_(encoder.special.weight, std=0.5)
+    return encoder
+
+
+def centres(encoder: RequestEncoder, source: Source, count: int = 16) -> torch.Tensor:
+    """Where each kind's requests lie before the fit, [K, 128]: the head begins there."""
+    made = [[request(k, source.rng, source.asked, source.lines) for _ in range(count)]
+            for k in source.kinds]  # fmt: skip
+    means = [encoder.eval().encode(prompts).mean(0) for prompts in made]
+    encoder.train()
+    return torch.stack(means).clone()
+
+
+def stubs() -> list[str]:
+    """Functions to be completed, as people paste them: gate_encoder_stubs.txt, one a line."""
+    told = (Path(__file__).parent / "gate_encoder_stubs.txt").read_text("utf-8").split("\n")
+    return [line.replace("\\n", "\n") for line in told if line.strip()]
 
 
 def head_logits(features, head):

@@ -90,7 +90,7 @@ def training(
         n: [" ".join(t.split(" ")[: rng.randint(5, 120)]) for t in own] for n, own in texts.items()
     }
     made = crossed(
-        short, {n: n for n in SKILLS}, count, seed=seed, questions=questions_of("train")[:2000]
+        short, {n: n for n in SKILLS}, count, seed=seed, asked=questions_of("train")[:2000]
     )
     return bare, made
 

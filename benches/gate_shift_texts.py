@@ -29,13 +29,33 @@ def rows_of(name: str, split: str, seed: int = 0, without: Collection[str] = ())
         parts = [str(row[c]) for c in COLUMNS[name] if row[c]]
         if name == "code" and split == "train" and row["dataset"] == "mbpp":
             texts.append("\n".join(parts))
-            found = re.search(r"^def .*:", str(row["output"]), re.MULTILINE)
-            if found:  # the same task as editors hold it: a signature and a docstring
-                texts.append(f'{found[0]}\n    """{parts[0]}"""')
+            texts += _stubs(row, rng)
         else:
             texts.append("\n".join(parts))
     rng.shuffle(texts)
     return [text for text in texts if text.strip()]
+
+
+def _stubs(row: dict[str, object], rng: random.Random) -> list[str]:
+    """The same task as editors hold it: a signature, a docstring, and what it must give."""
+    found = re.search(r"^def .*:", str(row["output"]), re.MULTILINE)
+    if not found:
+        return []
+    told, tests = str(row["instruction"]), [str(test) for test in row["test_list"]]
+    quotes = rng.choice(('"""', "'''"))
+    bare = f"{found[0]}\n    {quotes}{told}{quotes}"
+    split = [re.fullmatch(r"assert\s+(.*?)\s*==\s*(.*)", test) for test in tests]
+    shown = [f">>> {test[1]}\n    {test[2]}" for test in split if test]
+    told = re.sub(r"^Write a (python )?function to ", "", told)
+    told = told[:1].upper() + told[1:]
+    rng.shuffle(shown)
+    examples = "\n    ".join(shown[: rng.randint(1, 3)])
+    imports = rng.choice(("", "", "from typing import List\n\n\n", "import math\n\n"))
+    doctests = f"{imports}{found[0]}\n    {quotes} {told}\n    {examples}\n    {quotes}\n"
+    asserts = "\n".join([f"{found[0]}\n    # {told}", "", *tests[: rng.randint(1, 3)]])
+    begun = f"{imports}{found[0]}\n    {quotes}{told}{quotes}\n"
+    begun = f"{imports}{found[0]}\n    {quotes}{told}{quotes}\n"
+    return [bare, doctests, rng.choice((asserts, begun))]
 
 
 def questions_of(split: str) -> list[str]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from loramix.adapter import Adapter
 from loramix.data import Example
 from loramix.demo.settings import DemoSettings
+from loramix.gate.kinds import TEXTS
+from loramix.gate.phrasings import crossed
 from loramix.gate.router import RoutedExample
 from loramix.pocket.tasks import COMPOSITES, NONE, TASKS
 from loramix.pocket.words import Split
@@ -61,7 +63,9 @@ def gate_examples(split: Split, count: int, seed: int) -> list[RoutedExample]:
     In all wordings, whatever the skills were taught: a gate learns them in seconds.
 
     A composite stands between two skills that pull it to either side, and has three times as many.
-    The order is random, so that any part of the list is a fair sample.
+    To the generators' own prompts come people's requests around texts of another world, so that the
+    gate knows them there, too: two for each five. The order is random, so that any part of the list
+    is a fair sample.
     """
     routed = [
         RoutedExample(example.prompt, {name: 1.0})
@@ -72,6 +76,8 @@ def gate_examples(split: Split, count: int, seed: int) -> list[RoutedExample]:
     for composite in COMPOSITES.values():
         for example in composite.examples(split, 3 * count, seed):
             routed.append(RoutedExample(example.prompt, example.meta["skills"]))
+    kinds = {name: name for name in TASKS}
+    routed += crossed(dict.fromkeys(TASKS, TEXTS), kinds, 2 * count // 5, seed=seed)
     random.Random(seed).shuffle(routed)
     return routed
 

@@ -100,7 +100,7 @@ def prompts_for(
         if examples and (draw < 0.6 or not said):
             out.append(_worn(rng.choice(examples), rng))
         elif kind is not None:
-            asked = request(kind, rng, ["who is named?", "where is it?", "why did it happen?"])
+            asked = request(kind, rng)
             out.append(placed(asked, "" if kind in ALONE else rng.choice(TEXTS), rng))
         else:
             out.append(placed(_as_request(said, rng), rng.choice(TEXTS), rng))

@@ -1,7 +1,10 @@
 """Requests as people write them: many phrasings of what a prompt may ask, by kind.
 
-The bank is `requests/phrasings.txt`, a small grammar of choices; its head says how it reads. A
-gate that saw each request around many texts learns to look for the request and not at what the
+The bank is `requests/phrasings.txt`, a small grammar of choices; its head says how it reads.
+`requests/joins.txt` has what stands between two requests in one prompt, and
+`requests/questions.txt` questions that nearly any text can be asked.
+
+A gate that saw each request around many texts learns to look for the request and not at what the
 text is about (`crossed`): the counterfactual augmentation of Kaushik, Hovy & Lipton (2020), by
 recombination.
 """
@@ -9,18 +12,24 @@ recombination.
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 
 from loramix.gate.router import RoutedExample
 
 Lines = Mapping[str, tuple[str, ...]]
 
+PAIRED = 4
+"""Prompts that ask for two skills, for all pairs together: so many times those of one skill. More
+bring the shares of two nearer to what is asked, and make the gate less sure where one is."""
+
 _CHOICE = re.compile(r"\(([^()]*)\)")
 _NAME = re.compile(r"\$([a-z]+)")
 _DEFINED = re.compile(r"\$([a-z]+) = (.*)")
+_TIMES = re.compile(r"\*(\d+) ")
 _SPACES = re.compile(r" +(?=[?!.,:;])| {2,}")
 _BETWEEN = (" ", "\n", "\n\n", "\n\n", ": ", ":\n", ":\n\n", ". ", " - ")
 _AFTER = (" ", "\n", "\n\n", "\n\n", "\n\n\n", " - ", "\n---\n")
@@ -29,22 +38,46 @@ _AFTER = (" ", "\n", "\n\n", "\n\n", "\n\n\n", " - ", "\n---\n")
 @functools.cache
 def bank() -> tuple[Lines, Lines]:
     """The lines of each kind: its requests, and its descriptions."""
-    text = (resources.files("loramix.gate") / "requests" / "phrasings.txt").read_text("utf-8")
     names: dict[str, str] = {}
     requests: dict[str, list[str]] = {}
     described: dict[str, list[str]] = {}
-    kind = ""
-    for line in map(str.strip, text.split("\n")):
+    for kind, line in _lines("phrasings.txt"):
         if defined := _DEFINED.fullmatch(line):
             names[defined[1]] = defined[2]
-        elif line.startswith("["):
-            kind = line.strip("[]")
-        elif line and not line.startswith("#"):
+        else:
             line = _NAME.sub(lambda found: names[found[1]], line)
+            times = _TIMES.match(line)
             into = described if line.startswith("~") else requests
-            into.setdefault(kind, []).append(line.removeprefix("~ "))
+            said = line[times.end() :] if times else line.removeprefix("~ ")
+            into.setdefault(kind, []).extend([said] * (int(times[1]) if times else 1))
     frozen = [{k: tuple(own) for k, own in lines.items()} for lines in (requests, described)]
     return frozen[0], frozen[1]
+
+
+@functools.cache
+def questions() -> tuple[str, ...]:
+    """Questions that nearly any text can be asked, for requests that hold one."""
+    return tuple(line for _, line in _lines("questions.txt"))
+
+
+@functools.cache
+def joins() -> Lines:
+    """Patterns with `{a}` and `{b}`: `evenly`, and `mostly` where `{a}` is the main thing."""
+    found: dict[str, list[str]] = {}
+    for how, line in _lines("joins.txt"):
+        found.setdefault(how, []).append(line.replace("\\n", "\n"))
+    return {how: tuple(own) for how, own in found.items()}
+
+
+def _lines(file: str) -> Iterator[tuple[str, str]]:
+    """(section, line) of a file of `requests`, without what is blank or a remark."""
+    text = (resources.files("loramix.gate") / "requests" / file).read_text("utf-8")
+    section = ""
+    for line in map(str.strip, text.split("\n")):
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line and not line.startswith("#"):
+            yield section, line
 
 
 def spoken(line: str, rng: random.Random) -> str:
@@ -93,18 +126,18 @@ def misspelt(text: str, rng: random.Random, rate: float = 0.25) -> str:
 
 
 def request(
-    kind: str, rng: random.Random, questions: Sequence[str] = (), lines: Lines | None = None
+    kind: str, rng: random.Random, asked: Sequence[str] = (), lines: Lines | None = None
 ) -> str:
     """A phrasing of a request of that kind; it may hold `{text}`.
 
     Args:
         kind: a kind of the bank.
         rng: of the choices.
-        questions: what `{q}` may stand for.
+        asked: what `{q}` may stand for; by default `questions()`.
         lines: by default those of the bank.
     """
     found = spoken(rng.choice((lines or bank()[0])[kind]), rng)
-    return found.replace("{q}", rng.choice(questions)) if "{q}" in found else found
+    return found.replace("{q}", rng.choice(asked or questions())) if "{q}" in found else found
 
 
 def crossed(
@@ -113,7 +146,7 @@ def crossed(
     count: int,
     *,
     seed: int = 0,
-    questions: Sequence[str] = (),
+    asked: Sequence[str] = (),
     lines: Lines | None = None,
 ) -> list[RoutedExample]:
     """Prompts that put each skill's request around the texts of all skills.
@@ -122,16 +155,15 @@ def crossed(
         texts: skill → texts of its data.
         kinds: skill → kind of the bank; of all other kinds come prompts of no skill.
         count: prompts for each skill; twice as many of none, which can be so many things, and
-            an eighth for each pair of skills.
+            for each pair of skills at most as many.
         seed: of all choices.
-        questions: for requests that ask about the text.
+        asked: questions for requests that hold one; by default `questions()`.
         lines: by default those of the bank.
     """
     rng = random.Random(seed)
     every = [text for own in texts.values() for text in own]
     chosen = lines or bank()[0]
     others = [kind for kind in chosen if kind not in kinds.values()]
-    asked = list(questions) or ["what is it about?", "who is named?", "where is it?"]
 
     def prompt(kind: str) -> str:
         said = request(kind, rng, asked, chosen)
@@ -145,60 +177,20 @@ def crossed(
         for _ in range(count)
     ]
     made += [RoutedExample(prompt(rng.choice(others))) for _ in range(2 * count if others else 0)]
-    skills = list(kinds)
-    for first in skills:
-        for second in skills:
-            if first < second:
-                for _ in range(count // 8):
-                    weights, said = both(first, second, kinds, rng, asked, chosen)
-                    made.append(RoutedExample(placed(said, rng.choice(every), rng), weights))
+    pairs = list(itertools.combinations(kinds, 2))
+    for first, second in pairs:
+        for _ in range(min(count, max(1, PAIRED * count // len(pairs)))):
+            weights, said = both(first, second, kinds, rng, asked, chosen)
+            made.append(RoutedExample(placed(said, rng.choice(every), rng), weights))
     return made
 
 
-ALONE = ("recipe", "smalltalk", "advice")
+ALONE = (
+    "recipe", "smalltalk", "advice", "horoscope", "travel", "weather", "shopping", "medical",
+    "coaching", "news", "ordering", "device", "games", "workout", "reminders", "roleplay",
+)  # fmt: skip
 """Kinds of the bank that ask about no text."""
 
-_EVENLY = (
-    "{a} and {b}",
-    "{a}. {b}",
-    "{a}, then {b}",
-    "first {a}. second, {b}",
-    "{a}, and also {b}",
-    "{a}. also {b}",
-    "two things: {a}; {b}",
-    "{a} as well as {b}",
-    "1. {a} 2. {b}",
-    "{a}; {b}",
-    "{a}. then {b}",
-    "{a}. next, {b}",
-    "both: {a}, {b}",
-    "{a} + {b}",
-    "{a}\n{b}",
-    "{a}. {b}",
-    "(a) {a} (b) {b}",
-    "{a}. after that {b}",
-    "{a} but also {b}",
-    "{a} while {b}",
-)
-_MOSTLY = (
-    "mainly {a}, and a little {b}",
-    "mostly {a}; {b} only in passing",
-    "above all {a}. {b} is a side note",
-    "the main task: {a}. a minor extra: {b}",
-    "{a} (most important) and {b} (less important)",
-    "primarily {a}, secondarily {b}",
-    "{a}. by the way, {b}",
-    "chiefly {a}, plus some {b} on the side",
-    "as an aside {b}, but mainly {a}",
-    "{a}. {b}, but only briefly",
-    "{a}, with {b} as an extra",
-    "{a}. if there is room, {b}",
-    "for the most part {a}; to a lesser degree {b}",
-    "{a}. also, but less so, {b}",
-    "mainly {a}. in addition, a bit of this: {b}",
-    "{b} just a little, {a} above all",
-    "briefly {b}, but first and foremost {a}",
-)
 MOST = 0.7
 """The share of the skill that a prompt mainly asks for."""
 
@@ -208,19 +200,19 @@ def both(
     second: str,
     kinds: Mapping[str, str],
     rng: random.Random,
-    questions: Sequence[str],
+    asked: Sequence[str],
     lines: Lines,
 ) -> tuple[dict[str, float], str]:
     """One request that asks for two skills, and the shares: halves, or 0.7 and 0.3."""
     if rng.random() < 0.5:
         first, second = second, first
     said = [
-        request(kinds[name], rng, questions, lines).split("{text}")[-1].replace("\\n", " ").strip()
-        or request(kinds[name], rng, questions, {kinds[name]: ("{q}",)})
+        request(kinds[name], rng, asked, lines).split("{text}")[-1].replace("\\n", " ").strip()
+        or request(kinds[name], rng, asked, {kinds[name]: ("{q}",)})
         for name in (first, second)
     ]
     mostly = rng.random() < 0.5
-    pattern = rng.choice(_MOSTLY if mostly else _EVENLY)
+    pattern = rng.choice(joins()["mostly" if mostly else "evenly"])
     share = MOST if mostly else 0.5
     text = pattern.replace("{a}", said[0].rstrip("?.")).replace("{b}", said[1])
     return {first: share, second: 1 - share}, text
