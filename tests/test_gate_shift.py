@@ -27,7 +27,7 @@ from loramix.gate import (
     why,
 )
 from loramix.gate.encoder import Vocabulary, letter_groups, shipped_encoder
-from loramix.gate.phrasings import bank, crossed, placed, request
+from loramix.gate.phrasings import bank, crossed, joins, placed, questions, request
 from tiny import random_adapter
 
 BENCHES = Path(__file__).resolve().parent.parent / "benches"
@@ -143,7 +143,9 @@ def test_every_kind_has_phrasings_and_none_keeps_a_mark_of_the_grammar() -> None
     for kind in requests:
         for _ in range(50):
             prompt = placed(request(kind, rng, ["who is it?"]), "TEXT", rng)
-            assert not set("$|{}") & set(prompt), prompt
+            assert not set("$|{}*") & set(prompt), prompt
+    assert all("{a}" in line and "{b}" in line for how in joins().values() for line in how)
+    assert all(question.endswith("?") for question in questions())
 
 
 def test_crossing_puts_each_request_around_all_texts_and_repeats_with_its_seed() -> None:
@@ -161,6 +163,13 @@ def test_crossing_puts_each_request_around_all_texts_and_repeats_with_its_seed()
         0.5,
         0.7,
     }
+    assert all(len(e.weights) < 2 for e in crossed(texts, kinds, 40, seed=3, paired=0))
+
+
+def test_pairs_of_many_skills_are_no_more_than_those_of_few() -> None:
+    texts = {kind: ["ALPHA"] for kind in bank()[0]}
+    made = crossed(texts, {kind: kind for kind in texts}, 10)
+    assert 4 * 10 <= sum(len(e.weights) == 2 for e in made) <= len(texts) ** 2 / 2
 
 
 @pytest.mark.parametrize("skill", [None, "summarization", "base"])

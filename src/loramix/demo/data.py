@@ -62,9 +62,9 @@ def gate_examples(split: Split, count: int, seed: int) -> list[RoutedExample]:
 
     In all wordings, whatever the skills were taught: a gate learns them in seconds.
 
-    A composite stands between two skills that pull it to either side, and has three times as many.
-    To the generators' own prompts come people's requests around texts of another world, so that the
-    gate knows them there, too: two for each five. The order is random, so that any part of the list
+    A composite stands between two skills that pull it to either side, and has four times as many.
+    To the generators' own prompts come people's requests around texts of another world, one to
+    five, so that the gate knows them there, too. The order is random, so that any part of the list
     is a fair sample.
     """
     routed = [
@@ -74,10 +74,10 @@ def gate_examples(split: Split, count: int, seed: int) -> list[RoutedExample]:
     ]
     routed += [RoutedExample(example.prompt) for example in NONE.examples(split, count, seed)]
     for composite in COMPOSITES.values():
-        for example in composite.examples(split, 3 * count, seed):
+        for example in composite.examples(split, 4 * count, seed):
             routed.append(RoutedExample(example.prompt, example.meta["skills"]))
     kinds = {name: name for name in TASKS}
-    routed += crossed(dict.fromkeys(TASKS, TEXTS), kinds, 2 * count // 5, seed=seed)
+    routed += crossed(dict.fromkeys(TASKS, TEXTS), kinds, count // 5, seed=seed, paired=0)
     random.Random(seed).shuffle(routed)
     return routed
 

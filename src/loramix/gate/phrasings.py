@@ -148,6 +148,7 @@ def crossed(
     seed: int = 0,
     asked: Sequence[str] = (),
     lines: Lines | None = None,
+    paired: int = PAIRED,
 ) -> list[RoutedExample]:
     """Prompts that put each skill's request around the texts of all skills.
 
@@ -159,6 +160,7 @@ def crossed(
         seed: of all choices.
         asked: questions for requests that hold one; by default `questions()`.
         lines: by default those of the bank.
+        paired: prompts that ask for two skills, so many times `count` for all pairs together.
     """
     rng = random.Random(seed)
     every = [text for own in texts.values() for text in own]
@@ -179,7 +181,7 @@ def crossed(
     made += [RoutedExample(prompt(rng.choice(others))) for _ in range(2 * count if others else 0)]
     pairs = list(itertools.combinations(kinds, 2))
     for first, second in pairs:
-        for _ in range(min(count, max(1, PAIRED * count // len(pairs)))):
+        for _ in range(min(count, -(-paired * count // len(pairs)))):
             weights, said = both(first, second, kinds, rng, asked, chosen)
             made.append(RoutedExample(placed(said, rng.choice(every), rng), weights))
     return made
