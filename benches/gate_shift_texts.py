@@ -54,7 +54,6 @@ def _stubs(row: dict[str, object], rng: random.Random) -> list[str]:
     doctests = f"{imports}{found[0]}\n    {quotes} {told}\n    {examples}\n    {quotes}\n"
     asserts = "\n".join([f"{found[0]}\n    # {told}", "", *tests[: rng.randint(1, 3)]])
     begun = f"{imports}{found[0]}\n    {quotes}{told}{quotes}\n"
-    begun = f"{imports}{found[0]}\n    {quotes}{told}{quotes}\n"
     return [bare, doctests, rng.choice((asserts, begun))]
 
 

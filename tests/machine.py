@@ -36,4 +36,4 @@ def rows_a_second() -> float:
     few, more = 2, 12
     trained = (more - few) * len(TASKS)
     begun = seconds(few)
-    return trained / (seconds(more) - begun) * (os.cpu_count() or 1)
+    return trained / max(1e-3, seconds(more) - begun) * (os.cpu_count() or 1)

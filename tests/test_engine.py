@@ -436,11 +436,9 @@ def test_a_request_that_cannot_be_opened_fails_alone(
     with world.engine() as engine:
         running = engine.submit(ask())
         next(iter(running))
-        held = threading.Event()
-        engine.between(lambda: held.wait(20))  # so that the next come in one step
-        bad = engine.submit(ask(temperature=1.0, seed=13, n=2))
-        beside = engine.submit(ask(PROMPTS[2]))
-        held.set()
+        with engine._stepping:  # so that both come in one step
+            bad = engine.submit(ask(temperature=1.0, seed=13, n=2))
+            beside = engine.submit(ask(PROMPTS[2]))
         with pytest.raises(ForwardError, match="no such seed"):
             bad.result()
         assert list(running.result()[0].token_ids) == world.expected(PROMPTS[0], "base")

@@ -34,7 +34,10 @@ def alive() -> list[object]:
 
 def settles(check: Callable[[], bool]) -> bool:
     """Whether it comes true soon: the engine's thread may be in its last step."""
-    return any(check() or time.sleep(0.001) for _ in range(5000))
+    deadline = time.monotonic() + 60
+    while not check() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return check()
 
 
 def soak(folder: Path, count: int) -> None:

@@ -95,7 +95,7 @@ def test_ctrl_c_ends_it_soon_says_what_is_kept_and_the_next_run_goes_on(tmp_path
     running = start(cache)
     wait_for_answers(running, cache, 20)
     told, seconds = interrupt(running)
-    assert seconds < 5  # most of it is the end of a process that has loaded PyTorch
+    assert seconds < 10  # most of it is the end of a process that has loaded PyTorch
     kept = re.search(r"Stopped; the (\d+) answers that were written are kept in (.+)", told)
     assert kept, told
     assert kept[2] == str(cache)

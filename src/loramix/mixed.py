@@ -86,7 +86,7 @@ class MixedModel(nn.Module):
         self._rehook()
 
     def adapter(self, name: str) -> Adapter:
-        """The skill as it is now, in tensors of its own.
+        """The skill as it is now, in tensors of its own: those of a narrower base are rounded.
 
         Raises:
             UnknownSkillError: there is no such skill.

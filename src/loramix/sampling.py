@@ -76,8 +76,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
             object.__setattr__(self, "stop", (self.stop,))
-        object.__setattr__(self, "stop_tokens", tuple(self.stop_tokens))
         self._check_kinds()
+        object.__setattr__(self, "stop_tokens", tuple(self.stop_tokens))
         for name, fits, expected in (
             ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
             (
@@ -107,8 +107,10 @@ class Sampling:
         """Else what is wrong would be found in the midst of a batch, in words of torch's own."""
         for name, (kinds, expected) in _KINDS.items():
             given = getattr(self, name)
-            values = given if isinstance(given, (tuple, list)) else (given,)
-            if not all(isinstance(value, kinds) for value in values):
+            several = isinstance(given, (tuple, list))
+            values = given if several else (given,)
+            listed = several == (name in ("stop", "stop_tokens"))
+            if not listed or not all(isinstance(value, kinds) for value in values):
                 raise UsageError(
                     f"{name} is of another kind.", given=repr(given), expected=expected
                 )

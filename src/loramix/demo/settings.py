@@ -27,7 +27,8 @@ class DemoSettings:
             to answer together; none leaves that run out.
         kept_examples: fresh ones of each skill that run beside them, so that it stays what it is.
         lora: the shape of each adapter.
-        gate_prompts: of each skill, to fit the gate; as many of none, four times of each composite.
+        gate_prompts: of each skill, to fit the gate; as many of none, four times of each composite,
+            and a fifth of people's requests.
         memory: prompts of each skill whose features the library keeps.
         base_examples: held-out examples of each skill for the base alone.
         test_examples: held-out examples of each skill, with its adapter and routed.

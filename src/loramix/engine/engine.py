@@ -161,8 +161,7 @@ class Engine:
                 expected=f"at most {self.limits.max_rows} that run and {most} that wait",
                 hint="ask for fewer, or raise max_queue",
             )
-        free = self.limits.max_rows - len(self._scheduler.running)  # they will not wait long
-        if self.waiting + n > most + free:
+        if self.queued + n > most:
             raise QueueFullError(
                 "Too many requests wait.",
                 given=f"{self.waiting} completions wait",
@@ -201,7 +200,7 @@ class Engine:
         """Stop writing a request's completions before the next step; see `Submission.cancel`."""
         self._steps.cancels.append(submission)
         self._wake.set()
-        if not self.alive:
+        if not self.alive and not self._closed:  # who closes ends what was cancelled
             with self._stepping:
                 self._steps.take_in()
 
@@ -262,7 +261,15 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Completions without a slot: those that entered, but for those that left the line."""
-        return self._entered - self._steps.left
+        return self._entered - self._steps.left - self._scheduler.placed
+
+    @property
+    def queued(self) -> int:
+        """Completions that wait, less the slots that are free for them; below 0 if there are more.
+
+        A free slot may still have to wait for room in the cache.
+        """
+        return self.waiting - self.limits.max_rows + len(self._scheduler.running)
 
     # ── a life ───────────────────────────────────────────────────────────────────────────────
 
@@ -286,13 +293,13 @@ class Engine:
         if thread is not None:
             thread.join()
         atexit.unregister(self.close)
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
         with self._stepping:
             self._run_tasks()
             self._steps.refuse(closed())
             self._steps.reset(closed())
+            if self._pool is not None:
+                self._pool.shutdown()
+                self._pool = None
             self._residents.collect()
             self._residents.clear()
 
@@ -322,10 +329,11 @@ class Engine:
         try:
             self._loop()
         except BaseException as error:  # it is ended from outside; nobody may wait for it
-            self._thread = None  # first, so that whoever comes from now on runs steps of their own
             with self._stepping:
-                self._steps.refuse(failed(error))
-                self._steps.reset(failed(error))
+                with self._entrance:  # whoever enters from now on runs steps of their own
+                    self._steps.refuse(failed(error))
+                    self._steps.reset(failed(error))
+                    self._thread = None
                 while self._tasks:
                     task, _ = self._tasks.popleft()
                     if task.set_running_or_notify_cancel():

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from loramix.base import Prompt
@@ -49,8 +50,10 @@ class Request:
 
     def check(self) -> None:
         """Raises UsageError where `n` or `deadline` is out of range."""
-        late = self.deadline is not None and not self.deadline > 0
-        if not isinstance(self.n, int) or self.n < 1 or late:
+        late = self.deadline is not None and not (
+            isinstance(self.deadline, Real) and self.deadline > 0
+        )
+        if not isinstance(self.n, Integral) or self.n < 1 or late:
             raise UsageError(
                 "The request is out of range.",
                 given=f"n={self.n}, deadline={self.deadline}",

@@ -72,6 +72,7 @@ class Scheduler:
     Attributes:
         waiting, staged: rows without a slot; some may be gone.
         running: the row in each slot; the first `decoding` of them decode.
+        placed: how many rows have had a slot so far.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Scheduler:
         self.waiting: deque[Row] = deque()
         self.staged: list[Row] = []
         self.running: list[Row] = []
+        self.placed = 0
         self.decoding = 0
 
     @property
@@ -251,6 +253,7 @@ class Scheduler:
     def _place(self, row: Row) -> None:
         slot = len(self.running)
         self.running.append(row)
+        self.placed += 1
         row.slot = slot
         self._make_room()
         twin = row.twin

@@ -125,9 +125,7 @@ class Steps:
         self._open_arrivals()
         self.scheduler.stage()
         read = self.residents.collect()
-        before = len(self.scheduler.running)
         faults = self.scheduler.admit()
-        self.left += len(self.scheduler.running) - before
         # a skill that was read for somebody who left takes the place that the next one waits for
         self.again = bool(faults) or read or bool(self.inbox)
         for submission, error in {row.submission: error for row, error in faults}.items():
@@ -210,8 +208,8 @@ class Steps:
             resolved = self.residents.resolve(submission.mix)
             stamp = stamp_of(self.library.path)
             if resolved.weights == rows[0].resolved.weights and stamp != self._stamp:
-                self._stamp = stamp  # all streams wait for this: once for each change will do
-                self.library.refresh()
+                self.library.refresh()  # all streams wait for this: once for each change will do
+                self._stamp = stamp
                 self.mixer.refresh()
                 resolved = self.residents.resolve(submission.mix)
             if resolved.weights == rows[0].resolved.weights:
@@ -333,7 +331,8 @@ class Steps:
                 continue
             row.gone = True
             if error is None:
-                submission.put_rest(row.index, row.rest())
+                with contextlib.suppress(Exception):  # its slot is to be free, whatever it wrote
+                    submission.put_rest(row.index, row.rest())
             if row.slot is not None:
                 self.scheduler.leave(row, wipe)
             else:

@@ -155,8 +155,8 @@ def crossed(
     Args:
         texts: skill → texts of its data.
         kinds: skill → kind of the bank; of all other kinds come prompts of no skill.
-        count: prompts for each skill; twice as many of none, which can be so many things, and
-            for each pair of skills at most as many.
+        count: prompts for each skill, and at most for each pair; twice as many of none, which can
+            be so many things.
         seed: of all choices.
         asked: questions for requests that hold one; by default `questions()`.
         lines: by default those of the bank.
@@ -180,10 +180,10 @@ def crossed(
     ]
     made += [RoutedExample(prompt(rng.choice(others))) for _ in range(2 * count if others else 0)]
     pairs = list(itertools.combinations(kinds, 2))
-    for first, second in pairs:
-        for _ in range(min(count, -(-paired * count // len(pairs)))):
-            weights, said = both(first, second, kinds, rng, asked, chosen)
-            made.append(RoutedExample(placed(said, rng.choice(every), rng), weights))
+    rng.shuffle(pairs)
+    for i in range(count * min(paired, len(pairs))):
+        weights, said = both(*pairs[i % len(pairs)], kinds, rng, asked, chosen)
+        made.append(RoutedExample(placed(said, rng.choice(every), rng), weights))
     return made
 
 

@@ -170,7 +170,7 @@ class Serving:
         waiting = self.engine.waiting
         soon = waiting / self._pace.rate if waiting and self._pace.rate else 0.0
         late = waiting > self.settings.max_rows and soon > self.settings.deadline / 3
-        if late or waiting >= self.settings.max_queue:
+        if late or self.engine.queued >= self.settings.max_queue:
             raise ApiError(
                 429,
                 "queue_full",
