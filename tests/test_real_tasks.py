@@ -135,6 +135,7 @@ def test_two_commands_train_evaluate_and_report_the_five_tasks(data: Path, tmp_p
     assert len(text.encode()) <= 3_000_000
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_base_of_tinyllamas_shape_needs_no_other_change(data: Path, tmp_path: Path) -> None:
     """Random weights, one step, the tasks of short rows: the path of a user who changes `base`."""
