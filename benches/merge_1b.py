@@ -20,7 +20,7 @@ import torch
 from loramix.adapter import Adapter, LoraModule, read_adapter, write_adapter
 from loramix.merge import merge_adapters
 from loramix.peft_config import plain_config
-from loramix.train.memory import peak_rss_mb
+from loramix.train.room import peak_rss_mb
 
 LAYERS, WIDTH, NARROW, RANK, SKILLS = 22, 2048, 256, 16, 5
 

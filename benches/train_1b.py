@@ -26,7 +26,7 @@ from loramix.config import TrainConfig
 from loramix.data import Example
 from loramix.mixed import MixedModel
 from loramix.train import SkillJob, train_skills
-from loramix.train.memory import peak_rss_mb
+from loramix.train.room import peak_rss_mb
 
 LENGTH = 512
 

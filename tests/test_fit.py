@@ -108,6 +108,26 @@ def test_losses_are_those_of_each_example_alone(
     assert several.tolist() == pytest.approx([float(found[0]), float(one)], rel=1e-4)
 
 
+def test_a_bf16_base_gives_the_losses_of_a_float32_one_and_is_left_as_it_was(
+    base: Base, adapters: dict[str, Adapter], written: list[Example]
+) -> None:
+    weights, rows = torch.tensor([0.5, 0.0, 0.3]), range(10)
+    half, exact = make_base(), make_base()
+    for mine, theirs, given in zip(
+        half.model.parameters(), exact.model.parameters(), base.model.parameters(), strict=True
+    ):
+        mine.data, theirs.data = given.data.bfloat16(), given.data.bfloat16().float()
+    with Losses(exact, adapters, written) as losses:
+        expected = losses.values(weights, rows)
+    with Losses(half, adapters, written) as losses:
+        loss, gradient = losses.slope(weights, rows)
+        found = losses.values(weights, rows)
+    assert found.tolist() == pytest.approx(expected.tolist(), rel=2e-2)
+    assert loss == pytest.approx(float(expected.mean()), rel=2e-2)
+    assert gradient.isfinite().all()
+    assert all(p.dtype == torch.bfloat16 for p in half.model.parameters())
+
+
 def test_gradients_are_the_slopes_of_the_losses(
     base: Base, adapters: dict[str, Adapter], written: list[Example]
 ) -> None:

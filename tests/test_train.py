@@ -273,6 +273,31 @@ def test_bf16_comes_near_float32(tmp_path: Path) -> None:
         assert found["short"].adapter.modules.popitem()[1].A.dtype == torch.float32
 
 
+def test_a_bf16_base_trains_in_float32_where_bf16_is_slow_and_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    half, widened = make_base(), make_base()
+    for param in half.model.parameters():  # not its buffers, which loading leaves in float32, too
+        param.data = param.data.bfloat16()
+    for param in widened.model.parameters():
+        param.data = param.data.bfloat16().float()
+    before = weights_hash(half.model)
+    expected = train_skills(widened, jobs(), settings(), tmp_path / "1")
+    found = train_skills(half, jobs(), settings(), tmp_path / "2")
+    assert half.model.dtype == torch.bfloat16
+    assert weights_hash(half.model) == before
+    for name in expected:
+        assert found[name].losses == expected[name].losses
+        assert difference(found[name].adapter, expected[name].adapter) == 0
+
+    # nor is it done where the memory for it is lacking
+    monkeypatch.setattr("loramix.train.module.free_bytes", lambda _device: 0)
+    narrow = module_of(half, "skill")
+    assert half.model.dtype == torch.bfloat16
+    assert "stays in bfloat16" in caplog.text
+    narrow.close()
+
+
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     base = make_base()
     worse = SkillJob("worse", examples(8), examples(4, 1, "never"), LORA)

@@ -20,7 +20,7 @@ from loramix.base import load_base
 from loramix.data import Example
 from loramix.errors import Interrupted, UsageError
 from loramix.train import BlendJob, SkillJob, TrainProgress, shares, train_skills, with_mixes
-from loramix.train.memory import peak_rss_mb
+from loramix.train.room import peak_rss_mb
 from loramix.train.shares import Share, share_out
 from test_train import LORA, difference, examples, jobs, settings
 from tiny_base import make_base, save_base

@@ -261,7 +261,7 @@ def _head(
 ) -> dict[str, Any]:
     """Texts of the report that are not figures, and the time and memory that it took."""
     from loramix.evaluate.report import machine
-    from loramix.train.memory import peak_rss_mb
+    from loramix.train.room import peak_rss_mb
 
     return {
         "title": "loramix eval",

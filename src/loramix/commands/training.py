@@ -44,7 +44,7 @@ from loramix.pocket.tasks import BUILTIN, COMPOSITES, NONE
 from loramix.similar import find_similar
 from loramix.train import SkillJob, TrainProgress, TrainResult, train_skills
 from loramix.train.checkpoint import clear
-from loramix.train.memory import peak_rss_mb
+from loramix.train.room import peak_rss_mb
 
 GATE_PROMPTS = 1000
 """Training prompts of each skill that the gate is fitted on, at most."""

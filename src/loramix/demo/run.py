@@ -33,7 +33,7 @@ from loramix.pocket.tasks import COMPOSITES, TASKS
 from loramix.storage import storage_errors
 from loramix.train import TrainProgress, TrainResult, train_skills
 from loramix.train.checkpoint import CURVES, clear
-from loramix.train.memory import peak_rss_mb
+from loramix.train.room import peak_rss_mb
 
 LIBRARY, TRAINING, BLENDS, REPORT = "library", "training", "blends", "report.html"
 LEARN, BLEND = "train five skills", "teach them to blend"  # phases

@@ -26,8 +26,9 @@ from loramix.train import checkpoint
 from loramix.train.batches import grid, pass_cost
 from loramix.train.history import SkillHistory
 from loramix.train.jobs import BlendJob, Progress, SkillJob, TrainResult
-from loramix.train.memory import check_memory, files_rss_mb, measure, peak_rss_mb, room_of
+from loramix.train.memory import check_memory, measure
 from loramix.train.module import TrainModule
+from loramix.train.room import files_rss_mb, peak_rss_mb, room_of
 from loramix.train.schedule import Schedule, plan, plan_blend, seed_of
 from loramix.train.shares import Share
 from loramix.train.start import first_weights

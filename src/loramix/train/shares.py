@@ -22,7 +22,7 @@ from loramix.data.example import Example
 from loramix.errors import UsageError
 from loramix.train.batches import pass_cost
 from loramix.train.jobs import BlendJob, SkillJob
-from loramix.train.memory import free_bytes
+from loramix.train.room import free_bytes
 
 _SMALL = 64_000_000
 """Parameters of a base up to which a second thread gains little."""

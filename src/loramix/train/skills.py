@@ -17,7 +17,7 @@ from loramix.manifest import validate_name
 from loramix.train import checkpoint
 from loramix.train.curves import Curve, save_curves
 from loramix.train.jobs import BlendJob, Progress, SkillJob, TrainResult
-from loramix.train.memory import room_of
+from loramix.train.room import room_of
 from loramix.train.run import Run
 from loramix.train.shares import Share, share_out
 from loramix.train.trainer import StopRequest

@@ -17,7 +17,7 @@ from loramix.bench.shapes import random_adapter
 from loramix.engine import Engine, Limits, Request
 from loramix.mixed import MixedModel
 from loramix.sampling import Sampling
-from loramix.train.memory import peak_rss_mb
+from loramix.train.room import peak_rss_mb
 
 
 def prepare(job: dict[str, Any]) -> dict[str, Any]:
