@@ -170,14 +170,25 @@ def test_packed_weights_that_moved_are_packed_again() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("width", [64, 2048])
 @pytest.mark.parametrize("tiles", [False, True])
+@pytest.mark.parametrize("native", [False, True], ids=["widened", "as torch multiplies"])
+@pytest.mark.parametrize("copies", [False, True], ids=["as they lie", "copied"])
 def test_every_product_with_frozen_weights_is_the_float64_product(
-    dtype: torch.dtype, width: int, tiles: bool, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype,
+    width: int,
+    tiles: bool,
+    native: bool,
+    copies: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("loramix.engine.product.has_tiles", lambda: tiles)
+    monkeypatch.setattr("loramix.engine.product.packed_floats_pay", lambda: not native)
+    if not native:
+        monkeypatch.setattr("loramix.engine.product.multiplies_bf16", lambda: False)
+        monkeypatch.setattr("loramix.base.widen.multiplies_bf16", lambda: False)
     generator = torch.Generator().manual_seed(1)
     weight = torch.randn(96, width, generator=generator).to(dtype)
     for bias in (torch.randn(96, generator=generator).to(dtype), None):
-        product = frozen_product(weight, bias)
+        product = frozen_product(weight, bias, copies)
         for rows in (0, 1, 2, 8, 33, 200):
             x = torch.randn(rows, width, generator=generator).to(dtype)
             exact = x.double() @ weight.double().t() + (0 if bias is None else bias.double())
@@ -225,9 +236,14 @@ def test_models_of_their_own_over_the_same_weights_do_not_meet_each_others_skill
             torch.testing.assert_close(chosen, wanted, rtol=0, atol=0.2)
 
 
-def test_wide_weights_and_those_in_full_precision_are_not_copied() -> None:
+@pytest.mark.parametrize("pays", [False, True])
+def test_weights_are_not_copied_where_they_are_wide_or_it_does_not_pay_or_it_must_not_be(
+    pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loramix.engine.product.packed_floats_pay", lambda: pays)
     for weight in (torch.randn(96, 2048).bfloat16(), torch.randn(96, 64)):
-        product = frozen_product(weight, None)
+        copies = weight.dtype == torch.bfloat16 or not pays
+        product = frozen_product(weight, None, copies)
         x = torch.randn(3, weight.shape[1]).to(weight.dtype)
         before = product(x)
         weight.mul_(2)

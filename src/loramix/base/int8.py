@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from loramix.base.widen import widened_linear
 from loramix.errors import BaseError
 
 Read = Callable[[str, Tensor], Tensor]
@@ -45,7 +45,7 @@ _FEW_PACKED_ROWS = 16
 """The same border where the processor has no int8 products, and packed ones run up to it."""
 
 _BLOCK = 1024
-"""Output channels that are quantised or widened at a time, to bound the memory that it takes."""
+"""Output channels that are quantised at a time, to bound the memory that it takes."""
 
 _TOP = 127
 _MOST = 256 * _TOP  # of a number in two bytes, so that its upper one stays within [-127, 127]
@@ -146,11 +146,7 @@ def _product(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     if rows <= most_packed:
         packed: Tensor = torch.ops.aten._weight_int8pack_mm(x, codes, scale)
         return packed
-    y = x.new_empty(rows, codes.shape[0])
-    for start in range(0, codes.shape[0], _BLOCK):
-        block = slice(start, start + _BLOCK)
-        y[:, block] = functional.linear(x, codes[block].to(x.dtype)) * scale[block]
-    return y
+    return widened_linear(x, codes, scale)
 
 
 def _by_digits(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:

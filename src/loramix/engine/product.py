@@ -1,12 +1,14 @@
 """The products of a step with frozen weights, few rows against many weights.
 
-A CPU spends most of a step here, and which of torch's products reads bfloat16 weights fastest
-depends on their width and on the rows; `docs/log.md` has the figures.
+A CPU spends most of a step here, and which of torch's products reads the weights fastest depends
+on the processor, their dtype and width, and on the rows; `docs/log.md` has the figures.
 """
 
 from __future__ import annotations
 
 import functools
+import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,25 +17,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loramix.base.int8 import has_tiles
+from loramix.base.widen import multiplies_bf16, onednn_linear, widened_linear
 
 Product = Callable[[Tensor], Tensor]
 """[N, D_in] → [N, D_out]."""
 
 _NARROW = 1536
-"""Inputs up to which oneDNN's own layout pays, for 1 to 512 rows.
+"""Inputs up to which oneDNN's own layout pays for bfloat16 weights, for 1 to 512 rows.
 
 oneDNN brings bfloat16 weights into it before it multiplies, and left to itself does so again in
 every product, which for narrow layers takes a third of the time.
 """
 
 SMALL = 256 << 20
-"""Bytes of a base up to which its narrow layers are copied into that layout."""
+"""Bytes of a base up to which its layers are copied into that layout."""
 
 _PACKED_FOR = 8
 """Rows for which the layout is chosen; with others it is as fast or nearly so."""
 
 _FEW = 16
-"""Rows up to which wide weights are read at the speed of memory where they stand first."""
+"""Rows up to which weights that stand first are read faster than in another product."""
+
+_READ = 4
+"""Rows up to which reading narrow weights is all that counts, where they would be widened."""
+
+_FASTER = 1.15
+"""How many times as fast a product has to be measured for another to be left."""
 
 
 def frozen_product(weight: Tensor, bias: Tensor | None, copies: bool = True) -> Product:
@@ -44,20 +53,26 @@ def frozen_product(weight: Tensor, bias: Tensor | None, copies: bool = True) -> 
         bias: [D_out], or None.
         copies: whether it may be copied where that is faster.
     """
-    plain = functools.partial(F.linear, weight=weight, bias=bias)
-    if weight.dtype != torch.bfloat16 or weight.device.type != "cpu":
-        return plain
-    if copies and is_packed(weight):
-        return _packed(weight, bias)
-    if stands_first(weight):
-        return functools.partial(_weights_first, weight=weight, bias=bias)
-    return plain
+    product: Callable[..., Tensor] = F.linear
+    if weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16):
+        if copies and is_packed(weight):
+            return _packed(weight, bias)
+        if weight.dtype == torch.float32:
+            product = _float_product if packed_floats_pay() else F.linear
+        elif stands_first(weight):
+            product = _weights_first
+        elif not multiplies_bf16():
+            product = _widened
+    return functools.partial(product, weight=weight, bias=bias)
 
 
 def is_packed(weight: Tensor) -> bool:
     """Whether a copy of such a weight [D_out, D_in] would be kept in oneDNN's own layout."""
-    narrow = weight.shape[1] <= _NARROW and weight.device.type == "cpu"
-    return weight.dtype == torch.bfloat16 and narrow and _has_packed_products()
+    if weight.device.type != "cpu":
+        return False
+    if weight.dtype == torch.float32:
+        return packed_floats_pay()
+    return weight.dtype == torch.bfloat16 and weight.shape[1] <= _NARROW and _packs_bf16()
 
 
 def stands_first(weight: Tensor) -> bool:
@@ -75,28 +90,66 @@ def _weights_first(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y if bias is None else y.add_(bias)
 
 
+def _float_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """In float32 with weights as they lie, where torch's own product is the slower one."""
+    if not 1 < x.shape[0] <= _FEW:
+        return onednn_linear(x, weight, bias)
+    y = onednn_linear(weight, x).t().contiguous()  # the weights first: only x changes its layout
+    return y if bias is None else y.add_(bias)
+
+
+def _widened(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Weights that are widened first, unless the rows are few."""
+    if x.shape[0] <= _READ:
+        return F.linear(x, weight, bias)
+    return widened_linear(x, weight, bias=bias)
+
+
 def _packed(weight: Tensor, bias: Tensor | None) -> Product:
     """A product with a copy of the weight, in oneDNN's layout."""
-    ops: Any = torch.ops.mkldnn
     with torch.inference_mode():
-        packed = ops._reorder_linear_weight(weight.detach(), _PACKED_FOR)
-
-    def product(x: Tensor) -> Tensor:
-        y: Tensor = ops._linear_pointwise(x, packed, bias, "none", [], "")
-        return y
-
-    return product
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _PACKED_FOR)
+    return functools.partial(onednn_linear, weight=packed, bias=bias)
 
 
 @functools.cache
-def _has_packed_products() -> bool:
-    """Whether this build and this processor have what torch.compile, too, multiplies with.
+def _has_packing() -> bool:
+    """Whether this build has what torch.compile, too, multiplies with.
 
     Those operators are torch's own affair, so that another release may lack them.
     """
     build: Any = torch.backends.mkldnn
-    ops: Any = torch.ops.mkldnn
     wanted = ("_is_mkldnn_bf16_supported", "_reorder_linear_weight", "_linear_pointwise")
-    if not build.is_available() or not all(hasattr(ops, op) for op in wanted):
+    return build.is_available() and all(hasattr(torch.ops.mkldnn, op) for op in wanted)
+
+
+def _packs_bf16() -> bool:
+    return _has_packing() and multiplies_bf16()
+
+
+@functools.cache
+def packed_floats_pay() -> bool:
+    """Whether oneDNN's product in float32 is measured to be the faster one here, for 8 rows.
+
+    torch's own is MKL's, which is made for Intel's processors: on Zen 3 it takes twice as long.
+    The question takes some 20 milliseconds, once.
+    """
+    if not _has_packing():
         return False
-    return bool(ops._is_mkldnn_bf16_supported())
+    x = torch.ones(_PACKED_FOR, 512)
+    # together more than what the caches hold, as the weights of a base are
+    weights = [torch.full((2048, 512), 0.5) for _ in range(8)]
+    with torch.inference_mode():
+        products: list[list[Product]] = [
+            [functools.partial(F.linear, weight=weight) for weight in weights],
+            [_packed(weight, None) for weight in weights],
+        ]
+        seconds: list[list[float]] = [[], []]
+        for _ in range(5):
+            for some, taken in zip(products, seconds, strict=True):
+                begun = time.perf_counter()
+                for product in some:
+                    product(x)
+                taken.append(time.perf_counter() - begun)
+    plain, packed = (statistics.median(taken[1:]) for taken in seconds)
+    return plain > _FASTER * packed
