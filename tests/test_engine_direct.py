@@ -25,7 +25,7 @@ from loramix.adapter import LoraSettings, init_adapter
 from loramix.base import encode_prompt
 from loramix.engine import Engine, Limits
 from loramix.engine.direct import Direct
-from loramix.engine.product import frozen_product
+from loramix.engine.product import _has_packing, frozen_product, is_packed
 from loramix.mixed import MixedModel
 from tiny import make_tiny, random_adapter
 from tiny_base import make_base
@@ -168,7 +168,7 @@ def test_packed_weights_that_moved_are_packed_again() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("width", [64, 2048])
+@pytest.mark.parametrize("width", [64, 512, 2048])
 @pytest.mark.parametrize("tiles", [False, True])
 @pytest.mark.parametrize("native", [False, True], ids=["widened", "as torch multiplies"])
 @pytest.mark.parametrize("copies", [False, True], ids=["as they lie", "copied"])
@@ -180,6 +180,8 @@ def test_every_product_with_frozen_weights_is_the_float64_product(
     copies: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if not native and not _has_packing():
+        pytest.skip("this build of torch lacks oneDNN")
     monkeypatch.setattr("loramix.engine.product.has_tiles", lambda: tiles)
     monkeypatch.setattr("loramix.engine.product.packed_floats_pay", lambda: not native)
     if not native:
@@ -240,9 +242,12 @@ def test_models_of_their_own_over_the_same_weights_do_not_meet_each_others_skill
 def test_weights_are_not_copied_where_they_are_wide_or_it_does_not_pay_or_it_must_not_be(
     pays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if pays and not _has_packing():
+        pytest.skip("this build of torch lacks oneDNN")
     monkeypatch.setattr("loramix.engine.product.packed_floats_pay", lambda: pays)
-    for weight in (torch.randn(96, 2048).bfloat16(), torch.randn(96, 64)):
-        copies = weight.dtype == torch.bfloat16 or not pays
+    assert is_packed(torch.randn(96, 512)) == pays
+    for weight in (torch.randn(96, 2048).bfloat16(), torch.randn(96, 512), torch.randn(96, 64)):
+        copies = not pays or weight.shape != (96, 512)
         product = frozen_product(weight, None, copies)
         x = torch.randn(3, weight.shape[1]).to(weight.dtype)
         before = product(x)

@@ -276,6 +276,7 @@ def test_bf16_comes_near_float32(tmp_path: Path) -> None:
 def test_a_bf16_base_trains_in_float32_where_bf16_is_slow_and_is_left_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr("loramix.train.module.multiplies_bf16", lambda: False)
     half, widened = make_base(), make_base()
     for param in half.model.parameters():  # not its buffers, which loading leaves in float32, too
         param.data = param.data.bfloat16()
@@ -291,11 +292,16 @@ def test_a_bf16_base_trains_in_float32_where_bf16_is_slow_and_is_left_as_it_was(
         assert difference(found[name].adapter, expected[name].adapter) == 0
 
     # nor is it done where the memory for it is lacking
-    monkeypatch.setattr("loramix.train.module.free_bytes", lambda _device: 0)
-    narrow = module_of(half, "skill")
+    narrow = module_of(half, "skill", room=1000)
     assert half.model.dtype == torch.bfloat16
     assert "stays in bfloat16" in caplog.text
     narrow.close()
+    # and what fails on the way leaves it as it was, too
+    monkeypatch.setattr(TrainModule, "_checkpoint", lambda _self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        module_of(half, "skill", checkpointing=True)
+    assert half.model.dtype == torch.bfloat16
+    assert weights_hash(half.model) == before
 
 
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ _FEW = 16
 _READ = 4
 """Rows up to which reading narrow weights is all that counts, where they would be widened."""
 
+_LEAST = 256
+"""Inputs from which oneDNN's product in float32 repays its call."""
+
 _FASTER = 1.15
 """How many times as fast a product has to be measured for another to be left."""
 
@@ -54,11 +57,12 @@ def frozen_product(weight: Tensor, bias: Tensor | None, copies: bool = True) -> 
         copies: whether it may be copied where that is faster.
     """
     product: Callable[..., Tensor] = F.linear
-    if weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16):
+    narrow = weight.dtype in (torch.float32, torch.bfloat16)
+    if weight.device.type == "cpu" and narrow and weight.numel():
         if copies and is_packed(weight):
             return _packed(weight, bias)
         if weight.dtype == torch.float32:
-            product = _float_product if packed_floats_pay() else F.linear
+            product = _float_product if _repays(weight) else F.linear
         elif stands_first(weight):
             product = _weights_first
         elif not multiplies_bf16():
@@ -71,8 +75,12 @@ def is_packed(weight: Tensor) -> bool:
     if weight.device.type != "cpu":
         return False
     if weight.dtype == torch.float32:
-        return packed_floats_pay()
+        return _repays(weight)
     return weight.dtype == torch.bfloat16 and weight.shape[1] <= _NARROW and _packs_bf16()
+
+
+def _repays(weight: Tensor) -> bool:
+    return weight.shape[1] >= _LEAST and packed_floats_pay()
 
 
 def stands_first(weight: Tensor) -> bool:
@@ -132,20 +140,20 @@ def packed_floats_pay() -> bool:
     """Whether oneDNN's product in float32 is measured to be the faster one here, for 8 rows.
 
     torch's own is MKL's, which is made for Intel's processors: on Zen 3 it takes twice as long.
-    The question takes some 20 milliseconds, once.
+    The question takes a twentieth of a second, once.
     """
     if not _has_packing():
         return False
-    x = torch.ones(_PACKED_FOR, 512)
-    # together more than what the caches hold, as the weights of a base are
-    weights = [torch.full((2048, 512), 0.5) for _ in range(8)]
+    wide: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+    x = torch.ones(_PACKED_FOR, 512, **wide)
+    weights = [torch.full((1024, 512), 0.5, **wide) for _ in range(8)]
     with torch.inference_mode():
         products: list[list[Product]] = [
             [functools.partial(F.linear, weight=weight) for weight in weights],
             [_packed(weight, None) for weight in weights],
         ]
         seconds: list[list[float]] = [[], []]
-        for _ in range(5):
+        for _ in range(4):
             for some, taken in zip(products, seconds, strict=True):
                 begun = time.perf_counter()
                 for product in some:

@@ -22,7 +22,6 @@ from loramix.errors import DataError
 from loramix.mixed import MixedModel
 from loramix.train.batches import Batch, build_batches
 from loramix.train.module import TrainModule
-from loramix.train.run import fast_in_bf16
 
 ROWS = 8
 """Rows of one forward pass; their activations are kept where gradients are asked for."""
@@ -62,9 +61,8 @@ class Losses:
         for name, adapter in adapters.items():
             mixed.add(name, adapter)
         longest = max(map(len, self._rows))
-        half = base.model.dtype == torch.bfloat16 and fast_in_bf16(base.device)
         self._module = TrainModule(
-            mixed, bf16=half, checkpointing=False, longest=longest, pad_id=self._pad
+            mixed, bf16=False, checkpointing=False, longest=longest, pad_id=self._pad
         )
 
     def __enter__(self) -> Self:

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from loramix.base.widen import multiplies_bf16
 from loramix.data.batches import IGNORED, TokenRow
 from loramix.mixed import MixedModel
 from loramix.train.batches import Batch, build_batches
-from loramix.train.room import MIB, free_bytes
+from loramix.train.room import MIB, room_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,14 +36,17 @@ class TrainModule(nn.Module):
 
     Args:
         mixed: the base with the skills that train.
-        bf16: compute in bfloat16, whichever of the two dtypes the base is in, or else in float32.
+        bf16: compute in bfloat16 although the base is in float32. Without it a base in bfloat16 is
+            widened to float32 where the processor has no products in bfloat16.
         checkpointing: compute layers again in the backward pass instead of keeping them.
         longest: tokens of the longest row.
         pad_id: any token; only to try out what the base can do.
         noise_alpha: uniform noise of ±alpha / √(T·D) on the embeddings of a batch of T tokens in D
             dimensions, in training only (NEFTune, Jain et al. 2023, arXiv 2310.05914, algorithm 1).
+        room: bytes that may be taken, half of them by widened weights; None for what is free.
 
     Attributes:
+        widened: bytes that widened weights take.
         slices: the head takes picked positions only, so that no logits are computed for the
             prompt; a small model does much of its work there.
     """
@@ -56,24 +60,31 @@ class TrainModule(nn.Module):
         longest: int,
         pad_id: int,
         noise_alpha: float = 0.0,
+        room: float | None = None,
     ) -> None:
         super().__init__()
         self.mixed = mixed
         self._undo = contextlib.ExitStack()
         self._again: list[nn.Module] = []
         self._picks: torch.Tensor | None = None
-        self.slices = self._slice(pad_id)
-        self.autocast = False
-        if bf16 and self.base.dtype == torch.float32:
-            self.autocast = not self._cast()
-        elif not bf16 and self.base.dtype == torch.bfloat16:
-            self._widen()
-        if longest <= _SHORT:
-            self._attend_plainly()
-        if checkpointing:
-            self._checkpoint()
-        if noise_alpha:
-            self._add_noise(noise_alpha)
+        self.slices = self.autocast = False
+        self.widened = 0
+        try:
+            self.slices = self._slice(pad_id)
+            self.autocast = False
+            if bf16 and self.base.dtype == torch.float32:
+                self.autocast = not self._cast()
+            elif not bf16 and _is_slow(self.base):
+                self._widen(room_of(self.device, None) if room is None else room)
+            if longest <= _SHORT:
+                self._attend_plainly()
+            if checkpointing:
+                self._checkpoint()
+            if noise_alpha:
+                self._add_noise(noise_alpha)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def base(self) -> PreTrainedModel:
@@ -172,29 +183,30 @@ class TrainModule(nn.Module):
         params = list(self.base.parameters())
         if not all(torch.equal(p, p.bfloat16().float()) for p in params):
             return False
-        _convert(params, torch.bfloat16)
         self._undo.callback(_convert, params, torch.float32)
+        _convert(params, torch.bfloat16)
         return True
 
-    def _widen(self) -> None:
-        """Puts the base's bfloat16 weights into float32, if there is memory for it.
+    def _widen(self, room: float) -> None:
+        """Puts bfloat16 weights into float32 where the processor cannot multiply them.
 
-        A CPU without instructions for bfloat16 has no library for such backward products: one of
-        512 rows with weights of 2048 by 5632 takes 45 s on a Zen 3 core, and 0.12 s in float32.
+        torch has no library for their backward products there: one of 512 rows with weights of
+        2048 by 5632 takes 45 s on a Zen 3 core, and 0.12 s in float32.
         """
         params = [p for p in self.base.parameters() if p.dtype == torch.bfloat16]
-        more = sum(p.numel() for p in params) * (torch.float32.itemsize - torch.bfloat16.itemsize)
-        free = free_bytes(self.device)
-        if more > free:
+        need = sum(p.numel() for p in params) * torch.float32.itemsize
+        if need > room / 2:
             log.warning(
-                "the base stays in bfloat16, in which this machine is slow: in float32 it takes "
-                "%.0f MiB more, and %.0f are free",
-                more / MIB,
-                free / MIB,
+                "the base stays in bfloat16, in which this processor trains very slowly: in "
+                "float32 it would take %.0f MiB, and half of what may be taken is %.0f MiB",
+                need / MIB,
+                room / 2 / MIB,
             )
             return
+        # Those of a file that is mapped take no memory, and stay so.
+        self._undo.callback(_put, params, [p.data for p in params])
         _convert(params, torch.float32)
-        self._undo.callback(_convert, params, torch.bfloat16)
+        self.widened = need
 
     def _attend_plainly(self) -> None:
         """Takes matrix products for attention, where torch's fused one is slow.
@@ -219,10 +231,20 @@ class TrainModule(nn.Module):
             self._undo.callback(base.gradient_checkpointing_disable)
 
 
+def _is_slow(base: PreTrainedModel) -> bool:
+    """Whether its weights are in bfloat16 on a processor without products for it."""
+    return base.dtype == torch.bfloat16 and base.device.type == "cpu" and not multiplies_bf16()
+
+
 def _convert(params: Sequence[nn.Parameter], dtype: torch.dtype) -> None:
     """Changes weights where they are; not by `.to`, which would round buffers of positions too."""
     for param in params:
         param.data = param.data.to(dtype)
+
+
+def _put(params: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> None:
+    for param, value in zip(params, values, strict=True):
+        param.data = value
 
 
 def _sample(length: int, pad_id: int) -> TokenRow:

@@ -196,6 +196,7 @@ class Run:
             longest=max(len(row) for s in self._schedules for row in s.rows),
             pad_id=base.pad_id,
             noise_alpha=config.neftune_noise_alpha,
+            room=room_of(base.model.device, self.memory_limit),
         )
         try:
             self._check_memory(module)
@@ -268,6 +269,7 @@ class Run:
         ways += ["together: false"] if len(self.share.jobs) > 1 else []
         ways += ["train.workers: 1"] if self.config.workers != 1 else []
         room = room_of(module.device, self.memory_limit)
+        room -= 0 if self.memory_limit is None else module.widened
         peak = check_memory(need, self._schedules, room, pass_cost(module.device), more_ways=ways)
         log.info("training will need about %.0f MiB of %.0f free", peak / 2**20, room / 2**20)
 
