@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 import loramix
+from loramix import render
 from loramix.adapter import Adapter, LoraModule, LoraSettings, init_adapter
 from loramix.base import Base, pocket_path
 from loramix.commands import generate as commands
@@ -29,6 +31,7 @@ from loramix.errors import (
     RecipeError,
     UnknownSkillError,
     UsageError,
+    UsageWarning,
 )
 from loramix.gate import RoutedExample, learn_gate
 from loramix.generate import generate
@@ -327,8 +330,43 @@ def test_a_turn_reads_only_what_the_same_mix_has_not_read(
 
 def test_a_full_context_loses_its_oldest_turns(talk: Talk) -> None:
     shown = talk(*["z" * 40] * 4)
+    assert shown.count("the context is full: the oldest question and what was answered") >= 1
     assert shown.count("the context is full") == 2
-    assert "tokens of prompt" not in shown
+    assert "does not fit" not in shown
+
+
+def test_a_message_that_does_not_fit_drops_nothing(talk: Talk) -> None:
+    shown = talk("the cat", "z" * 900, "and the dog")
+    assert "the context is full" not in shown
+    assert "expected: at most" in shown
+    turns = [user("the cat"), assistant(expected("the cat", "cats")), user("and the dog")]
+    assert f"> {expected(turns, 'cats')}\n" in shown
+
+
+def test_what_is_hardly_meant_is_said(folder: Path) -> None:
+    with pytest.warns(UsageWarning, match="of cats,dogs add up to 2;"):
+        commands.generate("the cat", mix="cats,dogs", sampling=SHORT, library=folder, device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        even = "cats=0.5,dogs=0.5"
+        commands.generate("the cat", mix=even, sampling=SHORT, library=folder, device="cpu")
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["few tokens asked for", "the context"])
+def test_an_answer_that_is_cut_is_said_to_be(
+    folder: Path, full: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampling = Sampling(max_new_tokens=10_000 if full else 3)
+    prompt = "z" * 100 if full else "the cat"
+    made = commands.generate(prompt, mix="cats", sampling=sampling, library=folder, device="cpu")
+    assert made["finish_reason"] == "length"
+    render.generate(made)
+    told = " ".join(capsys.readouterr().err.split())
+    if full:
+        assert told == f"[cats=1, cut: the context of {made['context']} tokens is full]"
+        assert sum(made["usage"].values()) == made["context"]
+    else:
+        assert told == "[cats=1, cut after 3 tokens; --max-new-tokens allows more]"
 
 
 def test_a_wrong_start_ends_the_command(talk: Talk, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -352,7 +353,7 @@ def test_a_prompt_that_is_not_utf_8_is_refused(library: Path) -> None:
 
 def test_a_prompt_longer_than_the_context_is_refused(library: Path) -> None:
     ended = run("generate", "wind " * 500, "--mix", "base", "--library", library)
-    refused(ended, "128")
+    refused(ended, "at most 127, so that there is room for an answer")
 
 
 @pytest.mark.parametrize(
@@ -365,7 +366,7 @@ def test_a_prompt_longer_than_the_context_is_refused(library: Path) -> None:
         (["generate", "hi", "--mix", "north=0"], ["nothing"]),
         (["generate", "hi", "--mix", "north=nan"], ["nan"]),
         (["generate", "hi", "--mix", "=,="], ["=,="]),
-        (["generate", "hi", "--top-p", "0"], ["top_p"]),
+        (["generate", "hi", "--temperature", "1", "--top-p", "0"], ["top_p"]),
         (["generate", "hi", "--policy", "best"], ["best", "top1"]),
         (["route", "hi", "--policy", "best"], ["best", "top1"]),
         (["route", "hi", "--router", "gates"], ["gates", "gate"]),
@@ -643,3 +644,19 @@ def test_shell_completion_knows_the_commands(shell: str) -> None:
     )
     assert "route" in ended.stdout
     assert "Traceback" not in ended.stderr
+
+
+def test_sampling_that_changes_nothing_is_told() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        told = run("generate", " ", "--seed", "3", "--top-p", "0.5").err
+        assert "Warning: --top-p and --seed without --temperature change nothing" in told
+        assert "Warning" not in run("generate", " ", "--seed", "3", "--temperature", "0.5").err
+
+
+def test_ctrl_c_before_the_commands_are_there_is_told_as_later_on(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    call = [sys.executable, "-m", "loramix", "list"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    ended = subprocess.run(call, capture_output=True, text=True, env=env, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Stopped.\n")

@@ -107,6 +107,10 @@ class DamageWarning(UserWarning):
     """Something of a library is damaged and left out; the rest is used."""
 
 
+class UsageWarning(UserWarning):
+    """A call that can be answered, and is hardly meant as it stands."""
+
+
 class LibraryError(UsageError):
     """A folder that is not a library, or one of a newer schema."""
 

@@ -12,6 +12,8 @@ from loramix.tables import cell as _cell
 from loramix.tables import say as _print
 from loramix.tables import table as _table
 
+_LINE = 90
+"""Characters of a text of which a line is enough."""
 
 def _bar(share: float, width: int = 24) -> str:
     return "█" * round(max(0.0, min(1.0, share)) * width)
@@ -186,7 +188,7 @@ def route(result: dict[str, Any]) -> None:
     for name, words in why.get("words", {}).items():
         _print(f"words for {name}: {', '.join(words)}")
     for sentence in why.get("sentences", ()):
-        _print(f"read with attention {sentence['attention']:.2f}: {sentence['text']}")
+        _print(f"read with attention {sentence['attention']:.2f}: {_short(sentence['text'])}")
     if "attribution" in why:
         _attribution(why["attribution"])
 
@@ -210,17 +212,27 @@ def _attribution(told: Mapping[str, Any]) -> None:
         f"words' credits, such as {words}"
     )
     for name, prompt, cosine in told["nearest"]:
-        shown = " ".join(prompt.split())
-        _print(f"an example of {name} like it ({cosine:.2f}): {shown[:90]}")
+        _print(f"an example of {name} like it ({cosine:.2f}): {_short(prompt)}")
+
+
+def _short(text: str) -> str:
+    """A text on one line, its end left out where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LINE else line[: _LINE - 1] + "…"
 
 
 def generate(result: dict[str, Any]) -> None:
     """The text was written as it came; what is left is the mix, on stderr."""
     from rich.console import Console
 
-    Console(stderr=True, highlight=False, markup=False).print(
-        f"[{recipe(result['mix'])}]", style="dim"
-    )
+    note = recipe(result["mix"])
+    if result["finish_reason"] == "length":
+        read, written = (result["usage"][f"{kind}_tokens"] for kind in ("prompt", "completion"))
+        full = read + written >= result["context"]
+        note += f", cut: the context of {result['context']} tokens is full" if full else (
+            f", cut after {written} tokens; --max-new-tokens allows more"
+        )
+    Console(stderr=True, highlight=False, markup=False).print(f"[{note}]", style="dim")
 
 
 def merge(result: dict[str, Any]) -> None:

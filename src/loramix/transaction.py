@@ -349,11 +349,12 @@ def read_memory(path: Path, expected_sha256: str) -> Tensor:
 
 def skill_damaged(path: Path, given: str, expected: str | None = None) -> LibraryError:
     """What is said about a file of a skill that is gone or another: `LIBRARY/skills/NAME/FILE`."""
+    gone = not path.exists()
     return LibraryError(
-        f"{path} is not the file that the library lists",
+        f"{path} is {'missing' if gone else 'not the file that the library lists'}",
         given=given,
         expected=expected,
-        hint=f"if another process changed the library, open it again; else {way_out(path.parent)}",
+        hint=f"if another process just changed the library, try again; else {way_out(path.parent)}",
     )
 
 

@@ -94,6 +94,13 @@ def check_prompt(
     turns = as_messages(prompt)
     check_text(turns[-1]["content"] if turns else "")
     ids = encode_prompt(base, prompt, system)
+    if len(ids) >= base.max_length:
+        raise PromptError(
+            f"The prompt does not fit into the context of {base.id}.",
+            given=f"{len(ids)} tokens",
+            expected=f"at most {base.max_length - 1}, so that there is room for an answer",
+            hint="shorten the prompt, or use a base with a longer context",
+        )
     if len(ids) + max_new_tokens > base.max_length:
         raise PromptError(
             f"The prompt does not fit into the context of {base.id}.",

@@ -18,6 +18,9 @@ from torch.nn import functional
 BLOCK = 1 << 20
 """Weights that are widened to float32 at a time: 4 MB, which the caches hold."""
 
+_FEW = 16
+"""Rows up to which weights that stand first are multiplied faster than those that do not."""
+
 _HALF_BLOCK = 1024
 """Output channels that are widened to bfloat16 at a time, to bound the memory that it takes."""
 
@@ -38,16 +41,37 @@ def widened_linear(
     """
     wide = torch.bfloat16 if multiplies_bf16() else torch.float32
     step = max(1, BLOCK // weight.shape[1]) if wide == torch.float32 else _HALF_BLOCK
-    product = functional.linear if wide == torch.bfloat16 else onednn_linear
+    product = functional.linear if wide == torch.bfloat16 else float_linear
     rows = x.to(wide)
     y = x.new_empty(x.shape[0], weight.shape[0])
+    # one place for all blocks: memory that is new each time costs as much as the products
+    place = torch.empty(min(step, weight.shape[0]), weight.shape[1], dtype=wide)
     for start in range(0, weight.shape[0], step):
         block = slice(start, start + step)
-        part = product(rows, weight[block].to(wide))
+        narrow = weight[block]
+        part = product(rows, place[: narrow.shape[0]].copy_(narrow))
         if scale is not None:
             part.mul_(scale[block])
         y[:, block] = part if bias is None else part.add_(bias[block])
     return y
+
+
+def float_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + bias in float32 by oneDNN, with weights as they lie.
+
+    Args:
+        x: [N, D_in].
+        weight: [D_out, D_in].
+        bias: [D_out], or None.
+
+    Returns:
+        [N, D_out].
+    """
+    if not 1 < x.shape[0] <= _FEW:
+        return onednn_linear(x, weight, bias)
+    # the weights first: only x is brought into another layout
+    y = onednn_linear(weight, x).t().contiguous()
+    return y if bias is None else y.add_(bias)
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

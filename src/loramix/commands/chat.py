@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from loramix.base import encode_prompt
+from loramix.base import check_prompt, encode_prompt
 from loramix.commands.session import AUTO, Session
 from loramix.engine.engine import Engine
 from loramix.engine.request import Request, Submission
@@ -167,8 +167,10 @@ class Chat:
         kept = turns
         while len(kept) > 1 and len(encode_prompt(self.session.base, kept)) > limit:
             kept = kept[2:]  # a question goes with its answer
-        if len(kept) < len(turns):
-            self.write(f"(the context is full: the first {len(turns) - len(kept)} turns are out)\n")
+        check_prompt(self.session.base, kept)
+        if out := (len(turns) - len(kept)) // 2:
+            oldest = "oldest question" if out == 1 else f"{out} oldest questions"
+            self.write(f"(the context is full: the {oldest} and what was answered are out)\n")
         return kept
 
 

@@ -34,8 +34,9 @@ def generate(
         write: gets the answer piece by piece while it is written, and a line break at its end.
 
     Returns:
-        text, mix, usage.{prompt_tokens, completion_tokens}, finish_reason; scores, router and
-        policy, which are None where the mix was given.
+        text, mix, usage.{prompt_tokens, completion_tokens}, finish_reason, and `context`, the most
+        tokens that the base takes in all; scores, router and policy, which are None where the mix
+        was given.
 
     Raises:
         LoramixError: as `Session` and `stream` do.
@@ -59,4 +60,5 @@ def generate(
             "completion_tokens": tokens,
         },
         "finish_reason": finish_reason,
+        "context": session.base.max_length,
     }

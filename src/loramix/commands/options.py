@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from loramix.errors import UsageError, nearest
+from loramix.errors import UsageError, UsageWarning, nearest
 
 LibraryOption = Annotated[
     Path | None,
@@ -75,6 +76,14 @@ def _sampling(
     seed: SeedOption = None,
 ) -> SamplingOptions:
     """The arguments of `loramix.sampling.Sampling`, which is not loaded to print a help text."""
+    given = {"--top-p": top_p != 1, "--top-k": top_k != 0, "--seed": seed is not None}
+    if not temperature and (unused := [option for option, there in given.items() if there]):
+        warnings.warn(
+            f"{' and '.join(unused)} without --temperature change nothing: the likeliest token is "
+            "taken",
+            UsageWarning,
+            stacklevel=2,
+        )
     return {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,

@@ -6,13 +6,14 @@ adapter, and a call that is wrong ends before the base is loaded.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loramix.commands.opening import open_to_use
-from loramix.errors import UsageError
+from loramix.errors import UsageError, UsageWarning
 from loramix.mix import Mix, check_skills
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 GATE = "gate"
+
+_HEAVY = 1.5
+"""A sum of weights from which answers are seldom any good."""
 
 
 class Choice(NamedTuple):
@@ -102,6 +106,13 @@ class Session:
         mix = Mix.parse(recipe, mixes)
         self.library.check_whole(mix.weights)
         check_skills(mix, self.library.skills, mixes)
+        if (total := sum(mix.weights.values())) > _HEAVY:
+            warnings.warn(
+                f"the weights of {recipe} add up to {total:g}; skills are made to be mixed by "
+                "weights that add up to about 1, and a name alone has the weight 1",
+                UsageWarning,
+                stacklevel=2,
+            )
         return mix
 
     @cached_property

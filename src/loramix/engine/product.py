@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loramix.base.int8 import has_tiles
-from loramix.base.widen import multiplies_bf16, onednn_linear, widened_linear
+from loramix.base.widen import float_linear, multiplies_bf16, onednn_linear, widened_linear
 
 Product = Callable[[Tensor], Tensor]
 """[N, D_in] → [N, D_out]."""
@@ -62,7 +62,7 @@ def frozen_product(weight: Tensor, bias: Tensor | None, copies: bool = True) -> 
         if copies and is_packed(weight):
             return _packed(weight, bias)
         if weight.dtype == torch.float32:
-            product = _float_product if _repays(weight) else F.linear
+            product = float_linear if _repays(weight) else F.linear
         elif stands_first(weight):
             product = _weights_first
         elif not multiplies_bf16():
@@ -95,14 +95,6 @@ def _weights_first(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if rows > _FEW:
         return F.linear(x, weight, bias)
     y = torch.mv(weight, x[0])[None] if rows == 1 else torch.mm(weight, x.t()).t().contiguous()
-    return y if bias is None else y.add_(bias)
-
-
-def _float_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """In float32 with weights as they lie, where torch's own product is the slower one."""
-    if not 1 < x.shape[0] <= _FEW:
-        return onednn_linear(x, weight, bias)
-    y = onednn_linear(weight, x).t().contiguous()  # the weights first: only x changes its layout
     return y if bias is None else y.add_(bias)
 
 
