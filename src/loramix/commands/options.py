@@ -29,8 +29,8 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 DtypeOption = Annotated[
     str,
     typer.Option(
-        help="How the base's weights are held: fp32, bf16, int8 (on a CPU: half of bf16's memory), "
-        "or auto, which goes by its size and this machine."
+        help="How the base's weights are held: fp32, bf16, fp16, int8 (on a CPU: half of bf16's "
+        "memory), or auto, which goes by its size and this machine."
     ),
 ]
 MixOption = Annotated[
