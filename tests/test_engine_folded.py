@@ -56,7 +56,7 @@ class Layers(nn.Module):
         return list(self.children())
 
 
-NARROW, FLOATS, WIDE = Kind(64), Kind(256, torch.float32), Kind(2048)
+NARROW, FLOATS, WIDE = Kind(64), Kind(512, torch.float32), Kind(2048)
 
 
 @pytest.fixture(params=[NARROW, FLOATS, WIDE], ids=["narrow", "fp32", "wide"])

@@ -41,8 +41,8 @@ _FEW = 16
 _READ = 4
 """Rows up to which reading narrow weights is all that counts, where they would be widened."""
 
-_LEAST = 256
-"""Inputs from which oneDNN's product in float32 repays its call."""
+_LEAST = 512
+"""Inputs from which oneDNN's product in float32 repays its call, and the copies their making."""
 
 _FASTER = 1.15
 """How many times as fast a product has to be measured for another to be left."""
