@@ -15,6 +15,7 @@ from loramix.tables import table as _table
 _LINE = 90
 """Characters of a text of which a line is enough."""
 
+
 def _bar(share: float, width: int = 24) -> str:
     return "█" * round(max(0.0, min(1.0, share)) * width)
 

@@ -132,7 +132,7 @@ def packed_floats_pay() -> bool:
     """Whether oneDNN's product in float32 is measured to be the faster one here, for 8 rows.
 
     torch's own is MKL's, which is made for Intel's processors: on Zen 3 it takes twice as long.
-    The question takes a twentieth of a second, once.
+    The question takes a tenth of a second there, once.
     """
     if not _has_packing():
         return False

@@ -71,7 +71,6 @@ class TrainModule(nn.Module):
         self.widened = 0
         try:
             self.slices = self._slice(pad_id)
-            self.autocast = False
             if bf16 and self.base.dtype == torch.float32:
                 self.autocast = not self._cast()
             elif not bf16 and _is_slow(self.base):
