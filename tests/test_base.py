@@ -257,7 +257,7 @@ def test_a_prompt_that_does_not_fit_says_how_long_it_is_and_the_limit() -> None:
     with pytest.raises(PromptError, match="context") as caught:
         check_prompt(base, "z" * 200)
     assert "203 tokens" in str(caught.value)
-    assert "128" in str(caught.value)
+    assert "at most 127, so that there is room for an answer" in str(caught.value)
     assert "shorten" in str(caught.value)
     assert len(check_prompt(base, "z" * 124)) == 127
     with pytest.raises(PromptError):

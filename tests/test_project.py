@@ -48,7 +48,7 @@ BACK = {("data", "pocket")}
 
 HEAVY = {"torch", "transformers", "peft", "sklearn", "matplotlib", "datasets", "pandas", "numpy"}
 HEAVY |= {"fastapi", "uvicorn", "prometheus_client"}
-SECONDS, OURS = 0.5, 0.25
+SECONDS, OF_TYPER = 0.5, 2.2  # usually 0.35 s where typer takes 0.22
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -116,11 +116,14 @@ def cpu_seconds(*arguments: str) -> float:
     "arguments", [("-c", "import loramix"), ("-m", "loramix", "--help")], ids=["import", "help"]
 )
 def test_starting_takes_less_than_half_a_second(arguments: tuple[str, ...]) -> None:
-    """Or, on a slow machine, little more than what draws the help needs by itself."""
-    taken = min(cpu_seconds(*arguments) for _ in range(4))
-    if taken >= SECONDS:
-        drawing = min(cpu_seconds("-c", "import typer, typer.rich_utils") for _ in range(4))
-        assert taken < drawing + OURS, drawing
+    """Or, on a slow machine, less than about twice what typer needs to be loaded there."""
+    taken = typer = float("inf")
+    for _ in range(8):  # in turn, so that a busy moment slows both
+        taken = min(taken, cpu_seconds(*arguments))
+        if taken < SECONDS:
+            return
+        typer = min(typer, cpu_seconds("-c", "import typer, typer.rich_utils"))
+    assert taken < OF_TYPER * typer, typer
 
 
 @pytest.mark.parametrize(

@@ -354,7 +354,8 @@ def skill_damaged(path: Path, given: str, expected: str | None = None) -> Librar
         f"{path} is {'missing' if gone else 'not the file that the library lists'}",
         given=given,
         expected=expected,
-        hint=f"if another process just changed the library, try again; else {way_out(path.parent)}",
+        hint="if another process just changed the library, open it again (a command does, when it "
+        f"is run again); else {way_out(path.parent)}",
     )
 
 
