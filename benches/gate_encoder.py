@@ -4,7 +4,8 @@
 
 VECTORS comes from gate_word_vectors.py, or is a folder with an encoder whose vectors are kept, or
 with --go-on all of it. Texts are the train rows of the shared data, books and code of the shared
-corpus, reviews made of those rows, and stubs of functions (gate_encoder_stubs.txt); dev rows,
+corpus, reviews made of those rows, stubs of functions (gate_encoder_stubs.txt), and prose about
+code: docstrings of Python's own library, and how installed packages describe themselves. Dev rows,
 stories for children, PEPs, man pages and whole reviews as people write them stay unseen. With
 --dev every fifth line of the phrasings is kept out and measured: all choices were made on that.
 """
@@ -12,7 +13,10 @@ stories for children, PEPs, man pages and whole reviews as people write them sta
 from __future__ import annotations
 
 import argparse
+import ast
+import importlib.metadata
 import random
+import sysconfig
 import time
 import zlib
 from pathlib import Path
@@ -28,15 +32,28 @@ from loramix.gate.encoder import (
     read_encoder,
     save_encoder,
 )
-from loramix.gate.phrasings import ALONE, bank, both, misspelt, placed, questions, request, spoken
+from loramix.gate.phrasings import (
+    ALONE,
+    MOST,
+    bank,
+    both,
+    misspelt,
+    placed,
+    questions,
+    request,
+    spoken,
+)
 from loramix.gate.words import marked_words
 
 MAIN = ("sentiment", "summarization", "math", "code", "qa")
 NON_COMMERCIAL = ("dialogsum",)
 """What is shipped must be free for every use: sources whose licence forbids some stay out."""
-LONGEST, WHOLE = 150, 400
-"""Words of a prompt, and of one in twelve, so that long ones are met too."""
+LONGEST = 200
+"""Words and marks of a prompt; of longer ones the middle is gone."""
 BATCH = 64
+TOLD = {MOST: 0.88, 1 - MOST: 0.12}
+"""Shares of a request that mainly asks for one skill, drawn apart: at 0.7 and 0.3 the loss is
+hardly less than at two halves, and what tells them apart is not learned."""
 
 
 class Source:
@@ -52,8 +69,10 @@ class Source:
         rng = self.rng
         text = rng.choice(self.texts[rng.choice(list(self.texts))])
         words = text.split(" ")
-        if len(words) > 110 or rng.random() < 0.7:  # most are short: what is asked is to be learned
-            size = rng.randint(4, 110 if rng.random() < 0.3 else 50)
+        if (
+            len(words) > LONGEST or rng.random() < 0.7
+        ):  # half are short: the request is to be learned
+            size = rng.randint(4, LONGEST if rng.random() < 0.4 else 50)
             at = rng.randrange(max(1, len(words) - size + 1))
             words = words[at : at + size]
         if rng.random() < 0.3:  # a span is gone
@@ -83,7 +102,7 @@ class Source:
         if draw < 0.2:
             kind = rng.choice(MAIN)
             return self.bare(kind), {kind: 1.0}
-        if draw < 0.35:
+        if draw < 0.4:
             first, second = rng.sample(MAIN, 2)
             weights, said = both(
                 first,
@@ -93,8 +112,8 @@ class Source:
                 self.asked,
                 self.lines,
             )
-            return self._around(said), weights
-        kind = rng.choice(MAIN) if draw < 0.72 else rng.choice(self.kinds)
+            return self._around(said), {n: TOLD.get(s, s) for n, s in weights.items()}
+        kind = rng.choice(MAIN) if draw < 0.75 else rng.choice(self.kinds)
         if rng.random() < 0.08 and kind in self.described:
             said = spoken(rng.choice(self.described[kind]), rng)
             return said, {kind: 1.0}
@@ -131,9 +150,8 @@ class Source:
         for i in range(count):
             prompt, weights = self.prompt()
             words = marked_words(prompt)
-            longest = LONGEST if self.rng.random() < 11 / 12 else WHOLE
-            if len(words) > longest:
-                words = [*words[: longest // 2], "<gap>", *words[-longest // 2 :]]
+            if len(words) > LONGEST:
+                words = [*words[: LONGEST // 2], "<gap>", *words[-LONGEST // 2 :]]
             ids = vocabulary.ids_of(words)
             # Now and then a word is known by its letters alone, so that they learn its meaning.
             # Others are gone: no single word may be needed to see what is asked.
@@ -172,7 +190,10 @@ def main() -> None:
     texts = {name: own[: cut[name]] for name, own in rows.items()}
     texts["books"] = corpus_texts("books", 4000)
     texts["programs"] = corpus_texts("python_code", 2000)
+    texts["docstrings"] = docstrings(4000)
+    texts["descriptions"] = descriptions(3000)
     texts["reviews"] = reviews_among_stories(texts["sentiment"], 3000)
+    texts["reviews"] += reviews_among_stories(texts["sentiment"], 3000, told=texts["books"])
     texts["stubs"] = stubs()
     dev_texts = {name: own[cut[name] :] for name, own in rows.items()}
     dev_texts["reviews"] = reviews_among_stories(dev_texts["sentiment"], 300, seed=1)
@@ -214,9 +235,7 @@ def main() -> None:
         save_encoder(encoder, args.out)
     dev = Source(dev_texts, {**kept, **dev_lines}, {}, asked, random.Random(7))
     for kind in MAIN:
-        prompts = [
-            dev._around(request(kind, dev.rng, dev.asked, dev.lines)) for _ in range(200)
-        ]
+        prompts = [dev._around(request(kind, dev.rng, dev.asked, dev.lines)) for _ in range(200)]
         bare = [dev.bare(kind) for _ in range(200)]
         right = []
         for group in (prompts, bare):
@@ -271,6 +290,32 @@ def stubs() -> list[str]:
     """Functions to be completed, as people paste them: gate_encoder_stubs.txt, one a line."""
     told = (Path(__file__).parent / "gate_encoder_stubs.txt").read_text("utf-8").split("\n")
     return [line.replace("\\n", "\n") for line in told if line.strip()]
+
+
+def docstrings(count: int, seed: int = 0) -> list[str]:
+    """What Python's own library says of its modules, classes and functions: prose about code."""
+    found = []
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        try:
+            tree = ast.parse(path.read_text("utf-8"))
+        except (SyntaxError, UnicodeDecodeError):
+            continue
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+        told = (ast.get_docstring(n) for n in ast.walk(tree) if isinstance(n, documented))
+        found += [text for text in told if text and len(text.split()) > 12]
+    random.Random(seed).shuffle(found)
+    return found[:count]
+
+
+def descriptions(count: int, seed: int = 0) -> list[str]:
+    """Parts of what installed packages say of themselves: how to install, commands, examples."""
+    rng, found = random.Random(seed), []
+    for package in importlib.metadata.distributions():
+        words = str(package.metadata.get_payload() or "").split(" ")
+        for at in range(0, min(len(words), 4000) - 40, 100):
+            found.append(" ".join(words[at : at + rng.randint(20, 140)]))
+    rng.shuffle(found)
+    return found[:count]
 
 
 def head_logits(features, head):

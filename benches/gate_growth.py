@@ -1,4 +1,5 @@
-"""New skills from a description and five examples, and gates of 5, 20 and 100 skills.
+"""New skills from a description and five examples, and gates of 5, 20 and 100 skills: fitted with
+all of them at once, and grown from five one by one.
 
 python benches/gate_growth.py [--base pocket] [--features request]
 """
@@ -109,7 +110,7 @@ def left_out(base, features: str, examples, old: dict[str, list[str]]) -> list[l
         gate.fit([e.prompt for e in kept], targets_of(kept, four))
         five = random.Random(3).sample(own, 5)
         described = prompts_for(name + "-2", DESCRIPTIONS[name], five)
-        grown = plug_in(gate, gate.memories, name, described)
+        grown = plug_in(gate, gate.memories, name, described, beside=True)
         worst = min(accuracy(grown, old[n], n) - accuracy(gate, old[n], n) for n in four)
         rows.append([name, accuracy(grown, old[name], name), worst])
     return rows
@@ -134,13 +135,14 @@ def main() -> None:
     examples = bare + made
     gate = LearnedGate(FeatureExtractor(base, args.features), SKILLS, memory=1000)
     gate.fit([e.prompt for e in examples], targets_of(examples, SKILLS))
-    cols = columns(argparse.Namespace(svamp=None, humaneval=None))
+    cols = columns(argparse.Namespace(svamp=None, humaneval=None, reviews=None))
     old = {n: [e.prompt for e in cols[f"unseen: {n}"]] for n in SKILLS}
     before = {n: accuracy(gate, own, n) for n, own in old.items()}
     rows = []
     for name, (description, five, phrasings) in new_skills().items():
         start = time.process_time()
-        grown = plug_in(gate, gate.memories, name, prompts_for(name, description, five))
+        described = prompts_for(name, description, five)
+        grown = plug_in(gate, gate.memories, name, described, beside=True)
         seconds = time.process_time() - start
         prompts = [p.replace("{text}", rng.choice(unseen)) for p in phrasings for _ in range(10)]
         worst = min(accuracy(grown, own, n) - before[n] for n, own in old.items())
@@ -171,7 +173,24 @@ def main() -> None:
         change = min(a - before[n] for a, n in zip(five_right, old, strict=True))
         total = (sum(right) + sum(five_right)) / (count + 5)
         rows.append([count + 5, total, sum(right) / count, change, seconds])
-    say(table(["skills", "top-1", "the synthetic ones", "worst change of the five", "fit s"], rows))
+    head = ["skills", "top-1", "the synthetic ones", "worst change of the five", "fit s"]
+    say(table(head, rows) + "\n")
+    rows, grown, start = [], gate, time.process_time()
+    skills = made_skills(95)
+    for count, (name, request) in enumerate(skills.items(), 1):
+        prompts = made_prompts(request, FRAMES, carriers, 60, rng)
+        grown = plug_in(grown, grown.memories, name, prompts, beside=True)
+        if count in (15, 95):
+            seconds = time.process_time() - start
+            right = [
+                accuracy(grown, made_prompts(r, TEST_FRAMES, unseen, 10, rng), n)
+                for n, r in list(skills.items())[:count]
+            ]
+            five_right = [accuracy(grown, own, n) for n, own in old.items()]
+            change = min(a - before[n] for a, n in zip(five_right, old, strict=True))
+            total = (sum(right) + sum(five_right)) / (count + 5)
+            rows.append([count + 5, total, sum(right) / count, change, seconds])
+    say(table(["grown to", *head[1:4], "s for all additions"], rows))
 
 
 if __name__ == "__main__":

@@ -63,16 +63,21 @@ def questions_of(split: str) -> list[str]:
     return [q if q.endswith("?") else q + "?" for q in found]
 
 
-def reviews_among_stories(opinions: Sequence[str], count: int, seed: int = 0) -> list[str]:
+def reviews_among_stories(
+    opinions: Sequence[str], count: int, seed: int = 0, told: Sequence[str] = ()
+) -> list[str]:
     """Long reviews as people write them: 6 to 40 sentences, opinions among what happens.
 
     Args:
         opinions: sentences; 0.3 to 0.8 of a review.
         count: how many.
-        seed: of what is chosen. The rest are sentences of the passages of the training questions.
+        seed: of what is chosen.
+        told: texts whose sentences are the rest; by default the passages of the training questions.
     """
     rng = random.Random(seed)
-    passages = [str(r["context"]) for r in _json_lines("qa", "train") if r["dataset"] != "babi"]
+    passages = told or [
+        str(r["context"]) for r in _json_lines("qa", "train") if r["dataset"] != "babi"
+    ]
     told = [x.strip() for p in passages for x in re.split(r"(?<=[.!?])\s+", p) if 20 < len(x) < 300]
     made = []
     for _ in range(count):

@@ -117,7 +117,7 @@ def gate_with_translator() -> LearnedGate:
     gate = reading_gate()
     few = [f"Put this into {lang}: {STRANGE}" for lang in ("French", "Polish", "Greek", "Thai")]
     prompts = prompts_for("translator", "translates texts into other languages", few)
-    return plug_in(gate, gate.memories, "translator", prompts)
+    return plug_in(gate, gate.memories, "translator", prompts, beside=True)
 
 
 def test_a_described_skill_with_few_examples_is_learned_and_the_old_ones_stay() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from loramix.commands.library import add
 from loramix.commands.route import route
 from loramix.commands.train import train
+from loramix.library import shipped_path
+from loramix.pocket.tasks import TASKS
 from tiny_base import save_base
 
 YAML = """
@@ -65,8 +68,8 @@ def test_a_gate_trained_on_bare_texts_goes_by_the_request_and_not_by_the_topic(
     assert best("Translate this into Dutch: a warm and funny film", library) == "base"
 
 
-def test_a_skill_with_a_description_and_five_examples_is_found_at_once(library: Path) -> None:
-    examples = library.parent / "few.jsonl"
+def add_translator(library: Path, examples: Path) -> None:
+    """Five examples and a description."""
     asked = (
         "Translate into French: good morning",
         "how do you say thank you in spanish",
@@ -82,6 +85,23 @@ def test_a_skill_with_a_description_and_five_examples_is_found_at_once(library: 
         description="translates texts into other languages",
         library=library,
     )
+
+
+def test_the_library_that_ships_finds_a_skill_of_five_examples_and_loses_none(
+    tmp_path: Path,
+) -> None:
+    library = Path(shutil.copytree(shipped_path(), tmp_path / "library"))
+    held = [(name, e.prompt) for name, t in TASKS.items() for e in t.examples("test", 8, 0)]
+    before = [best(prompt, library) for _, prompt in held]
+    add_translator(library, tmp_path / "few.jsonl")
+    for prompt in ("Can you translate this to Polish? Ann has 7 apples.", "Say 'rain' in Greek."):
+        assert best(prompt, library) == "translator"
+    after = [best(prompt, library) for _, prompt in held]
+    assert sum(a == b for a, b in zip(after, before, strict=True)) >= len(held) - 1
+
+
+def test_a_skill_with_a_description_and_five_examples_is_found_at_once(library: Path) -> None:
+    add_translator(library, library.parent / "few.jsonl")
     for prompt in (
         "Can you translate this to Polish? Ann has 7 apples.",
         "the plot drags\n\nSay that in Portuguese.",

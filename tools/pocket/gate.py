@@ -2,12 +2,15 @@
 
     python tools/pocket/gate.py [--library src/loramix/pocket/library]
 
-The skills stay as they are; their memories for the gate are made anew, with the same prompts.
+The skills stay as they are; their memories for the gate are made anew, with the same prompts. The
+work is done on a copy, which takes the library's place: a library that ships is not edited.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import tempfile
 from pathlib import Path
 
 from loramix.base import load_base
@@ -20,11 +23,20 @@ HERE = Path(__file__).resolve().parents[2] / "src" / "loramix" / "pocket" / "lib
 
 
 def main() -> None:
-    """Writes the gate and the memories in one change of the library."""
+    """Learns on a copy, and puts it in place."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--library", type=Path, default=HERE)
     args = parser.parse_args()
-    library, settings = Library.open(args.library), DemoSettings()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "library"
+        shutil.copytree(args.library, copy)
+        learn(Library.open(copy))
+        shutil.copytree(copy, args.library, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+
+
+def learn(library: Library) -> None:
+    """Writes the gate and the memories in one change of a library."""
+    settings = DemoSettings()
     base = load_base(library.base_id, device="cpu")
     examples = data.gate_examples("train", settings.gate_prompts, 0)
     gate = learn_gate(base, examples, tuple(TASKS), seed=0, memory=settings.memory)

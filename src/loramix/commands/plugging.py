@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from loramix.mix import Policy
 
 NONE_PROMPTS = 400  # prompts of no skill, for a library that has no gate yet
+FEW = 50  # fewer examples than these, and the gate makes more of them
 SHOWN_EXAMPLES = 5  # how many example prompts a card keeps
 
 log = logging.getLogger(__name__)
@@ -231,16 +232,24 @@ def _grown_gate(
 
     A gate that reads requests makes more of few examples, and of the description.
     """
-    from loramix.gate import make_policy, plug_in, prompts_for, read_gate, same_kind
+    from loramix.gate import (
+        make_policy,
+        plug_in,
+        prompts_for,
+        read_gate,
+        reads_requests,
+        same_kind,
+    )
 
     memories = txn.memories(but=name)
     if library.gate() is None:
         gate = _first_gate(library, memories, base, name, prompts)
         return gate, gate.policy
     old = read_gate(library, base)
-    if old.extractor.kind.startswith("request"):
+    few = len(prompts) < FEW and reads_requests(old)
+    if few:
         prompts = prompts_for(name, description, prompts)
-    gate = plug_in(old, memories, name, prompts)
+    gate = plug_in(old, memories, name, prompts, beside=few)
     return gate, same_kind(make_policy(library), gate.policy)
 
 

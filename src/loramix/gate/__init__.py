@@ -30,6 +30,7 @@ from loramix.gate.store import (
     make_router,
     plug_in,
     read_gate,
+    reads_requests,
     same_kind,
 )
 from loramix.gate.why import Why, why
@@ -55,6 +56,7 @@ __all__ = [
     "plug_in",
     "prompts_for",
     "read_gate",
+    "reads_requests",
     "route",
     "route_prompts",
     "route_turns",

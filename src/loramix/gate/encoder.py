@@ -34,7 +34,8 @@ QUERIES = 8
 VALUE = 32
 ENCODED = 128
 GROUPS = 8192
-LONGEST = 512  # words; of a longer prompt the middle is left out
+_UNSEEN = 0.3
+LONGEST = 400  # words and marks; of a longer prompt the middle is left out
 SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>", "<gap>")
 _PAD, _START, _END, _UNKNOWN, GAP = range(5)
 
@@ -173,6 +174,8 @@ class RequestEncoder(nn.Module):
         values = self.value(states).unflatten(2, (QUERIES, VALUE))
         found = torch.einsum("btq,btqv->bqv", attention, values).flatten(1)
         mean = states.sum(1) / kept.sum(1)
+        if self.training:  # it says what the text is about: of some, only the request is to be seen
+            mean = mean * (torch.rand(len(mean), 1) > _UNSEEN)
         raw = self.out(torch.cat([found, mean], 1))
         return nn.functional.normalize(raw, dim=1) * math.sqrt(ENCODED), attention
 

@@ -20,13 +20,26 @@ from loramix.gate.calibrate import fit_policy, fit_temperature
 from loramix.gate.features import FeatureExtractor
 from loramix.gate.keywords import KeywordRouter
 from loramix.gate.memory import HELD_OUT, Rows, held_out, join, pick, repeated
-from loramix.gate.network import GateNetwork, fit_network, logits_of
+from loramix.gate.network import (
+    HIDDEN,
+    NEEDED,
+    GateNetwork,
+    fit_added,
+    fit_network,
+    logits_of,
+)
 from loramix.gate.router import RoutedExample, Router, check_fit, targets_of
+from loramix.gate.stored import (
+    FORMAT,
+    check_encoder,
+    check_format,
+    check_memories,
+    policy_from_dict,
+    policy_to_dict,
+)
 from loramix.mix import BASE, Policy
 
-FORMAT = 1
 MEMORY = 250
-NEEDED = 0.05  # share from which a prompt needs a skill
 _NETWORK, _MEMORY = "network.", "memory."
 _CORRECTED = _MEMORY + "corrected"
 
@@ -48,6 +61,7 @@ class LearnedGate(Router):
         words: the keyword router for the same skills, fitted on the same prompts.
         memories: skill → features [N, F] float16 to keep with it, after `fit` or `refit`.
         corrected: rows that a user corrected; every refit learns all of them.
+        added: skills that came later: columns beside the network, which stays as it is.
     """
 
     name: ClassVar[str] = "gate"
@@ -67,6 +81,7 @@ class LearnedGate(Router):
         self.temperature = temperature or 1.0
         self.policy = Policy()
         self.accuracy = float("nan")
+        self.added: tuple[str, ...] = ()
         self.words = KeywordRouter(self.skills)
         self.memories: dict[str, Tensor] = {}
         width, columns = extractor.width, len(self.skills) + 1
@@ -112,6 +127,7 @@ class LearnedGate(Router):
         none: Tensor | None = None,
         several: Sequence[RoutedExample] = (),
         corrected: Rows | None = None,
+        added: str | None = None,
     ) -> LearnedGate:
         """A gate for the skills of `memories`, fitted on their features alone.
 
@@ -123,11 +139,15 @@ class LearnedGate(Router):
             none: features [N, F] of prompts of no skill, in place of this gate's.
             several: more prompts that need several skills; at most `memory` are remembered.
             corrected: rows for the new columns that a user corrected, in place of this gate's.
+            added: a skill that this gate does not know, or has beside its network: only this
+                column is learned, beside the network; see `GateNetwork`.
 
         Raises:
             DataError: there is no skill, or features of another width.
         """
         new = self._for(memories)
+        if added is not None:
+            new.added = tuple(n for n in new.skills if n in self.added or n == added)
         new.words = self.words.replaced(new.skills, prompts or {})
         new.none = self.none if none is None else none
         if several:
@@ -142,6 +162,7 @@ class LearnedGate(Router):
             join([taught, repeated(new.corrected, len(taught.features))]),
             join([group.take(held_out(group)) for group in groups]),
             start=self,
+            beside=added is not None,
         )
         return new
 
@@ -158,8 +179,8 @@ class LearnedGate(Router):
             DataError: there is no skill, or features of another width.
         """
         new = self._for(memories)
-        new.network = GateNetwork(self.extractor.layout, len(new.skills) + 1).eval()
-        _carry_over(self, new.network, new.skills)
+        new.network = new._unfitted(self._network().hidden).eval()
+        _carry_over(self, new, new.network)
         groups = [*new._singles(new.memories), new.several]
         new._calibrate(join([group.take(held_out(group)) for group in groups]))
         return new
@@ -174,6 +195,7 @@ class LearnedGate(Router):
             memory=self.memory,
             temperature=self.fixed_temperature,
         )
+        new.added = tuple(name for name in new.skills if name in self.added)
         new.words = self.words.replaced(new.skills, {})
         new.memories = {name: kept.half() for name, kept in memories.items()}
         new.none, new.corrected = self.none, self.corrected.with_columns(self.skills, new.skills)
@@ -197,17 +219,29 @@ class LearnedGate(Router):
         place = best.argsort(1)  # of each column in the order of the scores
         return (needed == (place < needed.sum(1, keepdim=True))).all(1)
 
-    def _learn(self, train: Rows, held: Rows, start: LearnedGate | None = None) -> None:
+    def _learn(
+        self, train: Rows, held: Rows, start: LearnedGate | None = None, beside: bool = False
+    ) -> None:
+        """Fits the network, and the columns beside it; with `beside` only these, from `start`."""
+        if start is not None and start.network is not None:
+            network = self._unfitted(start.network.hidden)
+            _carry_over(start, self, network)
+        else:
+            network = self._unfitted(hidden_for(len(self.skills) + 1))
+            network.set_scaling(train.features)
+        if not beside:
+            fit_network(network, train.features, train.targets, seed=self.seed)
+        if self.added:
+            fit_added(network, train.features, train.targets)
+        self.network = network.eval()
+        self._calibrate(held)
+
+    def _unfitted(self, hidden: int) -> GateNetwork:
+        """A network for these skills, as chance has it; the same seed gives the same."""
+        added = [self.skills.index(name) for name in self.added]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            network = GateNetwork(self.extractor.layout, len(self.skills) + 1)
-        if start is not None and start.network is not None:
-            _carry_over(start, network, self.skills)
-        else:
-            network.set_scaling(train.features)
-        fit_network(network, train.features, train.targets, seed=self.seed)
-        self.network = network
-        self._calibrate(held)
+            return GateNetwork(self.extractor.layout, len(self.skills) + 1, added, hidden)
 
     def _calibrate(self, held: Rows) -> None:
         """Temperature, thresholds and accuracy, from rows that the network was not fitted on."""
@@ -280,6 +314,7 @@ class LearnedGate(Router):
             "width": self.extractor.width,
             "encoder": self.extractor.encoder_print,
             "skills": list(self.skills),
+            "added": list(self.added),
             "seed": self.seed,
             "memory": self.memory,
             "held_out": f"every {HELD_OUT}th row of a memory",
@@ -319,10 +354,12 @@ class LearnedGate(Router):
             if _CORRECTED in tensors:  # gates of the first versions have none
                 shares = tensors[_CORRECTED + ".targets"]
                 gate.corrected = Rows(tensors[_CORRECTED], shares)
-            gate.network = GateNetwork(extractor.layout, len(gate.skills) + 1)
-            gate.network.load_state_dict(
-                {k.removeprefix(_NETWORK): v for k, v in tensors.items() if k.startswith(_NETWORK)}
-            )
+            gate.added = tuple(meta.get("added", ()))  # gates of the first versions have none
+            network = {
+                k.removeprefix(_NETWORK): v for k, v in tensors.items() if k.startswith(_NETWORK)
+            }
+            gate.network = gate._unfitted(GateNetwork.hidden_of(network))
+            gate.network.load_state_dict(network)
             gate.network.eval()
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise LibraryError(
@@ -333,67 +370,28 @@ class LearnedGate(Router):
         return gate
 
 
-def check_format(meta: Mapping[str, Any]) -> None:
-    """Raises LibraryError unless this version can read a gate with that description."""
-    if meta.get("format") != FORMAT:
-        raise LibraryError(
-            "The gate of the library has a form that this version cannot read.",
-            given=f"format {meta.get('format')}",
-            expected=f"format {FORMAT}",
-            hint="update loramix, or train the gate again",
-        )
+def hidden_for(columns: int) -> int:
+    """Units of the hidden layers of a gate with so many columns: a hundred skills need more."""
+    return max(HIDDEN, min(4 * HIDDEN, 5 * columns // 2))
 
 
-def check_encoder(extractor: FeatureExtractor, meta: Mapping[str, Any]) -> None:
-    """Raises LibraryError if features were made by another request encoder than this version's."""
-    # Gates from before there was an encoder name none, and use none.
-    if meta.get("encoder") != extractor.encoder_print:
-        raise LibraryError(
-            "The gate of the library was fitted with another request encoder.",
-            given=f"encoder {meta.get('encoder')}",
-            expected=f"encoder {extractor.encoder_print}",
-            hint="train the gate again (`loramix train`), or use the loramix that made it",
-        )
-
-
-def check_memories(memories: Mapping[str, Tensor], width: int) -> None:
-    """Raises DataError unless each skill has features [N, width]."""
-    if not memories:
-        raise DataError("There is no skill to route to.", hint="add a skill first")
-    for name, kept in memories.items():
-        if kept.ndim != 2 or kept.shape[1] != width or not len(kept):
-            raise DataError(
-                f"The gate memory of {name!r} does not fit the gate.",
-                given=f"shape {tuple(kept.shape)}",
-                expected=f"[N, {width}], N at least 1",
-                hint="compute it with the gate's own features (`LearnedGate.remember`)",
-            )
-
-
-def policy_to_dict(policy: Policy) -> dict[str, Any]:
-    """A policy as JSON."""
-    return {
-        "kind": policy.kind,
-        "k": policy.k,
-        "blend_threshold": policy.blend_threshold,
-        "none_threshold": policy.none_threshold,
-        "min_share": policy.min_share,
-    }
-
-
-def policy_from_dict(stored: Mapping[str, Any]) -> Policy:
-    """The policy that `policy_to_dict` wrote."""
-    return Policy(**stored)
-
-
-def _carry_over(old: LearnedGate, network: GateNetwork, skills: Sequence[str]) -> None:
-    """Starts `network` from the old gate's: hidden layers, and the columns that both know."""
-    before = {name: i for i, name in enumerate((*old.skills, BASE))}
-    pairs = [(i, before[n]) for i, n in enumerate((*skills, BASE)) if n in before]
-    new_columns, old_columns = (torch.tensor(side) for side in zip(*pairs, strict=True))
+def _carry_over(old: LearnedGate, new: LearnedGate, network: GateNetwork) -> None:
+    """Starts the `network` of `new` from the old gate's: hidden layers, and common columns."""
     state = network.state_dict()
+    fitted = _rows_of([n for n in (*new.skills, BASE) if n not in new.added],
+                      [n for n in (*old.skills, BASE) if n not in old.added])  # fmt: skip
+    beside = _rows_of(new.added, old.added)
     for name, value in old._network().state_dict().items():
         if name.startswith(GateNetwork.OUTPUTS):
-            state[name][new_columns] = value[old_columns]
+            state[name][fitted[0]] = value[fitted[1]]
+        elif name.startswith(GateNetwork.BESIDE):
+            if name in state:
+                state[name][beside[0]] = value[beside[1]]
         else:
             state[name].copy_(value)
+
+
+def _rows_of(new: Sequence[str], old: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Where the names that are in both stand in either."""
+    both = [name for name in new if name in old]
+    return [new.index(name) for name in both], [old.index(name) for name in both]

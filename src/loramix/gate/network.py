@@ -3,12 +3,16 @@
     h_s = gelu(W z_s + b)                        one vector for each sentence slot s
     a   = softmax_s(v · h_s)                     attention: which sentence is the request?
     logits = U Σ_s a_s h_s  +  MLP(x_whole)      what is asked, and what it is about
+    logit_n = w_n · x_whole + b_n + log Σ exp(logits)      for a skill n that came later
 
-Attention as in Bahdanau, Cho & Bengio (2015), with one learned query.
+Attention as in Bahdanau, Cho & Bengio (2015), with one learned query. A skill that came later has a
+logistic regression of its own beside the network: it takes exp(s_n) / (1 + Σ_m exp(s_m)) of each
+prompt, s = w · x + b, and the others share what it leaves as they did before, in the same order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -17,6 +21,8 @@ from torch import Tensor, nn
 from loramix.gate.features import Layout
 
 HIDDEN = 64
+RIDGE = 0.04
+NEEDED = 0.05  # share from which a prompt needs a skill
 BATCH = 128
 JOINED = 0.25  # joined pairs for each row
 RATE = 4e-3
@@ -31,33 +37,63 @@ class GateNetwork(nn.Module):
     Args:
         layout: what stands where in the features.
         columns: K + 1.
+        added: which of them came later, and are decided beside the network. The layout needs a
+            part about the whole prompt for it.
+        hidden: units of the hidden layers.
     """
 
     OUTPUTS = ("about.", "found.")
-    """Parameters with a row for each column; all others know nothing of the skills."""
+    """Parameters with a row for each column that is not added; all others, but those beside, know
+    nothing of the skills."""
+    BESIDE = ("beside.",)
+    """Parameters with a row for each added column."""
 
     center: Tensor
     scale: Tensor
 
-    def __init__(self, layout: Layout, columns: int) -> None:
+    def __init__(
+        self, layout: Layout, columns: int, added: Sequence[int] = (), hidden: int = HIDDEN
+    ) -> None:
         super().__init__()
-        self.layout = layout
+        self.layout, self.columns, self.hidden = layout, columns, hidden
+        self.added = list(added)
+        self.fitted = [column for column in range(columns) if column not in self.added]
         self.register_buffer("center", torch.zeros(layout.width))
         self.register_buffer("scale", torch.ones(layout.width))
         self.whole: nn.Sequential | None = None
         self.slot: nn.Sequential | None = None
         if layout.whole:
-            self.whole = _hidden(layout.whole, 0.3)
-            self.about = nn.Linear(HIDDEN, columns)
+            self.whole = _hidden(layout.whole, 0.3, hidden)
+            self.about = nn.Linear(hidden, len(self.fitted))
         if layout.slots:
-            self.slot = _hidden(layout.slot, 0.2)
-            self.query = nn.Linear(HIDDEN, 1)
-            self.found = nn.Linear(HIDDEN, columns)
+            self.slot = _hidden(layout.slot, 0.2, hidden)
+            self.query = nn.Linear(hidden, 1)
+            self.found = nn.Linear(hidden, len(self.fitted))
+        if self.added:
+            self.beside = nn.Linear(layout.whole, len(self.added))
 
-    def forward(self, features: Tensor, pairs: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Logits [B, K + 1] for features [B, F].
+    @staticmethod
+    def hidden_of(state: Mapping[str, Tensor]) -> int:
+        """The hidden units of a network with that state."""
+        return next(
+            state[name].shape[1] for name in ("about.weight", "found.weight") if name in state
+        )
 
-        With `pairs` (rows [n] and rows [n]) also, after them, logits [n, K + 1] of prompts joined
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits [B, K + 1] for features [B, F]."""
+        whole, slots, present = self._split(features)
+        logits = self._logits(whole, slots, present)
+        if not self.added:
+            return logits
+        out = torch.empty(len(features), self.columns)
+        out[:, self.fitted] = logits
+        out[:, self.added] = self.beside(whole) + logits.logsumexp(1, keepdim=True)
+        return out
+
+    def of_fitted(self, features: Tensor, pairs: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Logits [B, C] of the columns that are not added, for features [B, F].
+
+        With `pairs` (rows [n] and rows [n]) also, after them, logits [n, C] of prompts joined
         in pairs, as if one prompt held the sentences of both.
         """
         whole, slots, present = self._split(features)
@@ -71,6 +107,10 @@ class GateNetwork(nn.Module):
             torch.cat([present[first], present[second]], 1),
         )
         return torch.cat([logits, joined])
+
+    def whole_of(self, features: Tensor) -> Tensor:
+        """What the added columns read of features [B, F]: the part about the whole, scaled."""
+        return self._split(features)[0]
 
     def attention(self, features: Tensor) -> Tensor:
         """How much each sentence slot counts, [B, S]; rows sum to 1. S may be 0."""
@@ -133,13 +173,18 @@ def fit_network(
     Args:
         network: changed in place, left in eval mode.
         features: [N, F], any float dtype.
-        targets: [N, K + 1], rows sum to 1.
+        targets: [N, K + 1], rows sum to 1. Of a row that also needs an added skill only the other
+            shares count; of one that needs no other, nothing.
         seed: of the order of the rows and of the dropout.
         steps: batches; by default 5 rounds over the rows, 150 at least and 600 at most.
 
     Returns:
         The mean loss of the last tenth of the steps.
     """
+    shares = targets[:, network.fitted]
+    rows_left = shares.sum(1) > NEEDED
+    features, shares = features[rows_left], shares[rows_left]
+    targets = shares / shares.sum(1, keepdim=True)
     count = len(features)
     total = steps or min(600, max(150, 5 * count // BATCH))
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
@@ -153,7 +198,7 @@ def fit_network(
                 wanted = targets[rows]
                 count_joined = int(len(rows) * JOINED)
                 first, second = (torch.randperm(len(rows))[:count_joined] for _ in range(2))
-                log_scores = network(features[rows], (first, second)).log_softmax(1)
+                log_scores = network.of_fitted(features[rows], (first, second)).log_softmax(1)
                 wanted = torch.cat([wanted, _joined_targets(wanted[first], wanted[second])])
                 loss: Tensor = -(wanted * log_scores).sum(1).mean()
                 optimizer.zero_grad()
@@ -166,6 +211,36 @@ def fit_network(
         network.eval()
     tail = losses[-max(1, total // 10) :]
     return sum(tail) / len(tail)
+
+
+def fit_added(network: GateNetwork, features: Tensor, targets: Tensor) -> None:
+    """Fits the added columns of `network`, and nothing else of it: the loss has one minimum.
+
+    Each of them, and all others together, count alike, however many rows they have: a skill comes
+    with a few examples and has to be found all the same.
+
+    Args:
+        network: changed in place.
+        features: [N, F], any float dtype.
+        targets: [N, K + 1], rows sum to 1.
+    """
+    own = targets[:, network.added]
+    wanted = torch.cat([1 - own.sum(1, keepdim=True), own], 1)
+    wanted = wanted / wanted.sum(0).clamp_min(1e-9) / 2
+    parameters = [*network.beside.parameters()]
+    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
+    with torch.no_grad():
+        whole = network.whole_of(features)
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        beside = network.beside(whole)
+        scores = torch.cat([torch.zeros(len(whole), 1), beside], 1).log_softmax(1)
+        value: Tensor = RIDGE * network.beside.weight.square().sum() - (wanted * scores).sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
 
 
 @torch.inference_mode()
@@ -201,9 +276,9 @@ class _ColumnDropout(nn.Module):
         return values * nn.functional.dropout(kept, self.p)
 
 
-def _hidden(width: int, dropout: float) -> nn.Sequential:
+def _hidden(width: int, dropout: float, hidden: int) -> nn.Sequential:
     return nn.Sequential(
-        _ColumnDropout(dropout), nn.Linear(width, HIDDEN), nn.GELU(), nn.Dropout(dropout)
+        _ColumnDropout(dropout), nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout)
     )
 
 

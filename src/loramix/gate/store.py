@@ -15,9 +15,10 @@ from loramix.gate.encoder import ENCODED
 from loramix.gate.features import FeatureExtractor
 from loramix.gate.fixed import FixedRouter
 from loramix.gate.keywords import KeywordRouter
-from loramix.gate.learned import MEMORY, LearnedGate, check_format, policy_from_dict
+from loramix.gate.learned import MEMORY, LearnedGate
 from loramix.gate.phrasings import crossed
 from loramix.gate.router import RoutedExample, Router, targets_of
+from loramix.gate.stored import check_format, policy_from_dict
 from loramix.mix import Mix, Policy, PolicyKind
 
 CROSSED = 400
@@ -101,7 +102,12 @@ def read_gate(library: Library, base: Base) -> LearnedGate:
 
 
 def plug_in(
-    gate: LearnedGate, memories: Mapping[str, Tensor], name: str, prompts: Sequence[str]
+    gate: LearnedGate,
+    memories: Mapping[str, Tensor],
+    name: str,
+    prompts: Sequence[str],
+    *,
+    beside: bool = False,
 ) -> LearnedGate:
     """A gate that also knows the skill `name`, from prompts of it and the memory of the others.
 
@@ -113,13 +119,27 @@ def plug_in(
             used, and may be missing.
         name: the new skill; or a known one, to learn it anew, in its old place.
         prompts: example prompts of it.
+        beside: the prompts are few, or were made of few (`prompts_for`): where the features hold
+            what is asked, the skill gets a column beside the network, which stays as it is
+            (`GateNetwork`). Else the network learns the skill, too.
     """
     grown = {**memories, name: gate.remember(prompts)}
     order = dict.fromkeys((*(skill for skill in gate.skills if skill in grown), *grown))
     none = gate.none
     if gate.extractor.kind.startswith("request"):
         none = _unlike(none, grown[name])
-    return gate.refit({skill: grown[skill] for skill in order}, {name: prompts}, none)
+    beside = beside and reads_requests(gate) and name not in set(gate.skills) - set(gate.added)
+    others = {skill: kept for skill, kept in memories.items() if skill in gate.skills}
+    others.pop(name, None)
+    if not beside and name in gate.added and others:
+        gate = gate.kept(others)
+    refitted = {skill: grown[skill] for skill in order}
+    return gate.refit(refitted, {name: prompts}, none, added=name if beside else None)
+
+
+def reads_requests(gate: LearnedGate) -> bool:
+    """Whether the features of a gate hold what is asked, by the request encoder."""
+    return gate.extractor.encoder_print is not None
 
 
 def _unlike(none: Tensor, own: Tensor) -> Tensor:
