@@ -48,6 +48,7 @@ from loramix.gate.words import marked_words
 MAIN = ("sentiment", "summarization", "math", "code", "qa")
 NON_COMMERCIAL = ("dialogsum",)
 """What is shipped must be free for every use: sources whose licence forbids some stay out."""
+FREE = ("MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation")
 LONGEST = 200
 """Words and marks of a prompt; of longer ones the middle is gone."""
 BATCH = 64
@@ -310,7 +311,14 @@ def docstrings(count: int, seed: int = 0) -> list[str]:
 def descriptions(count: int, seed: int = 0) -> list[str]:
     """Parts of what installed packages say of themselves: how to install, commands, examples."""
     rng, found = random.Random(seed), []
-    for package in importlib.metadata.distributions():
+    for package in sorted(importlib.metadata.distributions(), key=lambda own: own.name):
+        licence = " ".join(
+            told
+            for key in ("License-Expression", "License", "Classifier")
+            for told in package.metadata.get_all(key, ())
+        )
+        if not any(free in licence for free in FREE):
+            continue
         words = str(package.metadata.get_payload() or "").split(" ")
         for at in range(0, min(len(words), 4000) - 40, 100):
             found.append(" ".join(words[at : at + rng.randint(20, 140)]))

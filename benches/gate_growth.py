@@ -1,5 +1,5 @@
 """New skills from a description and five examples, and gates of 5, 20 and 100 skills: fitted with
-all of them at once, and grown from five one by one.
+all of them at once, and grown from five, each of the others by a description and five examples.
 
 python benches/gate_growth.py [--base pocket] [--features request]
 """
@@ -178,8 +178,9 @@ def main() -> None:
     rows, grown, start = [], gate, time.process_time()
     skills = made_skills(95)
     for count, (name, request) in enumerate(skills.items(), 1):
-        prompts = made_prompts(request, FRAMES, carriers, 60, rng)
-        grown = plug_in(grown, grown.memories, name, prompts, beside=True)
+        five = made_prompts(request, FRAMES, carriers, 5, rng)
+        described = prompts_for(name, request.replace("{text}", "a text"), five)
+        grown = plug_in(grown, grown.memories, name, described, beside=True)
         if count in (15, 95):
             seconds = time.process_time() - start
             right = [

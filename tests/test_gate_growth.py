@@ -10,12 +10,18 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from gate_prompts import examples_for, prompts_of, tiny_base, tiny_gate
+from loramix.errors import LibraryError
 from loramix.gate import LearnedGate, RoutedExample, learn_gate, plug_in
 from loramix.gate.features import Layout
+from loramix.gate.memory import Rows
 from loramix.gate.network import RIDGE, GateNetwork, fit_added, fit_network, logits_of
 
 OLD = ("math", "qa")
-SEVERAL = [RoutedExample(p, {"qa": 0.5, "code": 0.5}) for p in prompts_of("qa", "train", 20)]
+ALSO = " Write Python code that prints the answer, too."
+SEVERAL = [
+    RoutedExample(prompt + ALSO, {"qa": 0.5, "code": 0.5})
+    for prompt in prompts_of("qa", "train", 40)
+]
 
 
 @functools.cache
@@ -97,7 +103,7 @@ def test_a_refit_teaches_the_network_and_keeps_added_skills_beside_it() -> None:
     again = grown.refit(grown.memories, several=SEVERAL)
     assert again.added == ("code",)
     shares = again.scores([example.prompt for example in SEVERAL])[:, [1, 2]].mean(0)
-    assert (shares >= 0.25).all(), shares
+    assert (shares >= 0.25).all(), shares.tolist()
     best = again.scores(list(prompts_of("code", "dev", 40))).argmax(1)
     assert (best == again.skills.index("code")).float().mean() >= 0.9
 
@@ -112,6 +118,54 @@ def test_an_added_skill_is_learned_anew_in_its_place() -> None:
     features = old.extractor.features(asked()).half()
     kept = logits_of(again._network(), features)[:, [0, 1, 4]]
     assert torch.equal(kept, logits_of(old._network(), features))
+
+
+def corrected_gate() -> LearnedGate:
+    """A gate that was told of three strange prompts that need the added skill, or some of it."""
+    grown = grown_gate()
+    prompts = ["blorb the quux", "fizz it", "zap zap zap"]
+    shares = torch.tensor([[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.7, 0.0, 0.3, 0.0]])
+    rows = Rows(grown.extractor.features(prompts).half(), shares)
+    return grown.refit(grown.memories, corrected=rows)
+
+
+def test_what_was_corrected_is_kept_when_an_added_skill_moves_into_the_network() -> None:
+    gate = corrected_gate()
+    again = plug_in(gate, gate.memories, "code", prompts_of("code", "train", 120))
+    assert again.added == ()
+    assert torch.equal(again.corrected.features, gate.corrected.features)
+    assert torch.equal(again.corrected.targets, gate.corrected.targets)
+
+
+def test_a_row_that_two_skills_share_is_learned_with_its_shares() -> None:
+    layout = Layout(6, 0, 0, ((0, 0), (0, 0)))
+    torch.manual_seed(3)
+    features = torch.randn(330, 6)
+    features[:30] = torch.tensor([4.0, 0, 0, 0, 0, 0])
+    targets = torch.zeros(330, 3)
+    targets[:30, 0], targets[:30, 1] = 0.7, 0.3
+    targets[30:300, 2], targets[300:, 1] = 1.0, 1.0
+    features[300:, 1] += 4.0
+    network = GateNetwork(layout, 3, added=[1])
+    fit_added(network, features, targets)
+    share = logits_of(network, features[:1]).softmax(1)[0, 1]
+    assert abs(float(share) - 0.3) < 0.12
+
+
+def test_a_skill_that_the_gate_never_saw_is_learned_by_the_network_with_the_next() -> None:
+    gate = tiny_gate(OLD)
+    memories = {**gate.memories, "code": gate.remember(prompts_of("code", "train", 60))}
+    more = plug_in(gate, memories, "line", ["make one line of it: a, b"] * 12, beside=True)
+    best = more.scores(list(prompts_of("code", "dev", 40))).argmax(1)
+    assert (best == more.skills.index("code")).float().mean() >= 0.9
+
+
+def test_a_stored_gate_without_a_network_is_refused_by_name() -> None:
+    tensors, meta = grown_gate().state()
+    for lost in ({}, {"network.found.weight": torch.zeros(3)}):
+        kept = {k: v for k, v in tensors.items() if not k.startswith("network.")} | lost
+        with pytest.raises(LibraryError, match="does not fit"):
+            LearnedGate.from_state(grown_gate().extractor, kept, meta)
 
 
 def test_a_skill_of_the_network_that_is_replaced_is_learned_by_the_network() -> None:

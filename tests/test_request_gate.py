@@ -94,7 +94,11 @@ def test_the_library_that_ships_finds_a_skill_of_five_examples_and_loses_none(
     held = [(name, e.prompt) for name, t in TASKS.items() for e in t.examples("test", 8, 0)]
     before = [best(prompt, library) for _, prompt in held]
     add_translator(library, tmp_path / "few.jsonl")
-    for prompt in ("Can you translate this to Polish? Ann has 7 apples.", "Say 'rain' in Greek."):
+    for prompt in (
+        "Can you translate this to Polish? Ann has 7 apples.",
+        "the plot drags\n\nSay that in Portuguese.",
+        "How do I say good night in Turkish?",
+    ):
         assert best(prompt, library) == "translator"
     after = [best(prompt, library) for _, prompt in held]
     assert sum(a == b for a, b in zip(after, before, strict=True)) >= len(held) - 1

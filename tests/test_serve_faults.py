@@ -365,6 +365,7 @@ def test_after_sigkill_the_library_opens_and_the_server_starts_again(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("file", DAMAGE)
 def test_a_server_whose_skill_lost_a_file_is_restarted_with_the_rest(
     library: Path, file: str

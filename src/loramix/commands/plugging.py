@@ -242,13 +242,15 @@ def _grown_gate(
     )
 
     memories = txn.memories(but=name)
+    # One prompt and no description say next to nothing: no more can be made of them.
+    few = len(prompts) < FEW and (len(prompts) > 1 or bool(description))
+    made = prompts_for(name, description, prompts) if few else prompts
     if library.gate() is None:
-        gate = _first_gate(library, memories, base, name, prompts)
+        gate = _first_gate(library, memories, base, name, made)
         return gate, gate.policy
     old = read_gate(library, base)
-    few = len(prompts) < FEW and reads_requests(old)
-    if few:
-        prompts = prompts_for(name, description, prompts)
+    few = few and reads_requests(old)
+    prompts = made if few else prompts
     gate = plug_in(old, memories, name, prompts, beside=few)
     return gate, same_kind(make_policy(library), gate.policy)
 

@@ -93,6 +93,7 @@ class FeatureExtractor:
         self._limit = min(MAX_TOKENS, base.max_length)
         self._states = StateReader(base, [source for source, _ in self.parts if source in STATES])
         self._encoder = shipped_encoder() if "request" in dict(self.parts) else None
+        self._asked: slice | None = None
         self.layout = self._make_layout()
 
     @property
@@ -185,6 +186,10 @@ class FeatureExtractor:
             return self._states.width
         return ENCODED if pool == "asked" else WORD
 
+    def asked(self, features: Tensor) -> Tensor | None:
+        """What is asked, of features [N, F]: the encoder's columns [N, 128]; None without any."""
+        return None if self._asked is None else features[:, self._asked]
+
     def _make_layout(self) -> Layout:
         widths = {"whole": 0, "slots": 0}
         words = {"whole": (0, 0), "slots": (0, 0)}
@@ -192,6 +197,8 @@ class FeatureExtractor:
             for pool in pools:
                 where = "slots" if pool == "sentences" else "whole"
                 width = WORD_BUCKETS[pool] if source == "words" else self._width_of(source, pool)
+                if pool == "asked":
+                    self._asked = slice(widths[where], widths[where] + width)
                 if source == "words":
                     words[where] = (widths[where], widths[where] + width)
                 widths[where] += width

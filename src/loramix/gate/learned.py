@@ -8,7 +8,7 @@ beside these, and count more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -127,7 +127,8 @@ class LearnedGate(Router):
         none: Tensor | None = None,
         several: Sequence[RoutedExample] = (),
         corrected: Rows | None = None,
-        added: str | None = None,
+        beside: Collection[str] | None = None,
+        frozen: bool = False,
     ) -> LearnedGate:
         """A gate for the skills of `memories`, fitted on their features alone.
 
@@ -139,15 +140,16 @@ class LearnedGate(Router):
             none: features [N, F] of prompts of no skill, in place of this gate's.
             several: more prompts that need several skills; at most `memory` are remembered.
             corrected: rows for the new columns that a user corrected, in place of this gate's.
-            added: a skill that this gate does not know, or has beside its network: only this
-                column is learned, beside the network; see `GateNetwork`.
+            beside: skills that are to have a column beside the network, see `GateNetwork`; by
+                default those that have one.
+            frozen: only the columns beside the network are learned. It has to know all others.
 
         Raises:
             DataError: there is no skill, or features of another width.
         """
         new = self._for(memories)
-        if added is not None:
-            new.added = tuple(n for n in new.skills if n in self.added or n == added)
+        if beside is not None:
+            new.added = tuple(name for name in new.skills if name in beside)
         new.words = self.words.replaced(new.skills, prompts or {})
         new.none = self.none if none is None else none
         if several:
@@ -162,7 +164,7 @@ class LearnedGate(Router):
             join([taught, repeated(new.corrected, len(taught.features))]),
             join([group.take(held_out(group)) for group in groups]),
             start=self,
-            beside=added is not None,
+            frozen=frozen,
         )
         return new
 
@@ -220,16 +222,16 @@ class LearnedGate(Router):
         return (needed == (place < needed.sum(1, keepdim=True))).all(1)
 
     def _learn(
-        self, train: Rows, held: Rows, start: LearnedGate | None = None, beside: bool = False
+        self, train: Rows, held: Rows, start: LearnedGate | None = None, frozen: bool = False
     ) -> None:
-        """Fits the network, and the columns beside it; with `beside` only these, from `start`."""
+        """Fits the network, and the columns beside it; if `frozen` only these, from `start`."""
         if start is not None and start.network is not None:
             network = self._unfitted(start.network.hidden)
             _carry_over(start, self, network)
         else:
             network = self._unfitted(hidden_for(len(self.skills) + 1))
             network.set_scaling(train.features)
-        if not beside:
+        if not frozen:
             fit_network(network, train.features, train.targets, seed=self.seed)
         if self.added:
             fit_added(network, train.features, train.targets)
@@ -361,7 +363,7 @@ class LearnedGate(Router):
             gate.network = gate._unfitted(GateNetwork.hidden_of(network))
             gate.network.load_state_dict(network)
             gate.network.eval()
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise LibraryError(
                 "The gate of the library does not fit its base or itself.",
                 given=str(error).splitlines()[0],

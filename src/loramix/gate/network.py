@@ -75,9 +75,8 @@ class GateNetwork(nn.Module):
     @staticmethod
     def hidden_of(state: Mapping[str, Tensor]) -> int:
         """The hidden units of a network with that state."""
-        return next(
-            state[name].shape[1] for name in ("about.weight", "found.weight") if name in state
-        )
+        weight = state["about.weight"] if "about.weight" in state else state["found.weight"]
+        return weight.shape[1]
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, K + 1] for features [B, F]."""
@@ -217,7 +216,8 @@ def fit_added(network: GateNetwork, features: Tensor, targets: Tensor) -> None:
     """Fits the added columns of `network`, and nothing else of it: the loss has one minimum.
 
     Each of them, and all others together, count alike, however many rows they have: a skill comes
-    with a few examples and has to be found all the same.
+    with a few examples and has to be found all the same. A row that several of them share keeps its
+    shares, and counts as much as they make it.
 
     Args:
         network: changed in place.
@@ -226,7 +226,8 @@ def fit_added(network: GateNetwork, features: Tensor, targets: Tensor) -> None:
     """
     own = targets[:, network.added]
     wanted = torch.cat([1 - own.sum(1, keepdim=True), own], 1)
-    wanted = wanted / wanted.sum(0).clamp_min(1e-9) / 2
+    counted = (wanted / wanted.sum(0).clamp_min(1e-9) / 2).sum(1, keepdim=True)
+    wanted = wanted * counted
     parameters = [*network.beside.parameters()]
     optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
     with torch.no_grad():

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from loramix.errors import ConfigError, LibraryError, nearest
 from loramix.gate.centroid import CentroidRouter
-from loramix.gate.encoder import ENCODED
 from loramix.gate.features import FeatureExtractor
 from loramix.gate.fixed import FixedRouter
 from loramix.gate.keywords import KeywordRouter
@@ -125,16 +124,18 @@ def plug_in(
     """
     grown = {**memories, name: gate.remember(prompts)}
     order = dict.fromkeys((*(skill for skill in gate.skills if skill in grown), *grown))
-    none = gate.none
-    if gate.extractor.kind.startswith("request"):
-        none = _unlike(none, grown[name])
-    beside = beside and reads_requests(gate) and name not in set(gate.skills) - set(gate.added)
-    others = {skill: kept for skill, kept in memories.items() if skill in gate.skills}
-    others.pop(name, None)
-    if not beside and name in gate.added and others:
-        gate = gate.kept(others)
-    refitted = {skill: grown[skill] for skill in order}
-    return gate.refit(refitted, {name: prompts}, none, added=name if beside else None)
+    none = _unlike(gate, grown[name])
+    fitted = set(gate.skills) - set(gate.added)
+    # A skill that the gate has never seen would get a column of the network that nothing fits.
+    known = set(memories) <= {*gate.skills, name}
+    frozen = beside and reads_requests(gate) and known and name not in fitted
+    return gate.refit(
+        {skill: grown[skill] for skill in order},
+        {name: prompts},
+        none,
+        beside={*gate.added, name} if frozen else {*gate.added} - {name},
+        frozen=frozen,
+    )
 
 
 def reads_requests(gate: LearnedGate) -> bool:
@@ -142,14 +143,17 @@ def reads_requests(gate: LearnedGate) -> bool:
     return gate.extractor.encoder_print is not None
 
 
-def _unlike(none: Tensor, own: Tensor) -> Tensor:
+def _unlike(gate: LearnedGate, own: Tensor) -> Tensor:
     """Prompts of no skill [N, F], without those that ask for what a new skill does.
 
     The bank's other kinds stand for no skill until somebody adds a skill for one of them.
     """
-    asked, centre = none[:, :ENCODED].float(), own[:, :ENCODED].float().mean(0, keepdim=True)
-    kept = none[torch.nn.functional.cosine_similarity(asked, centre) < ALIKE]
-    return kept if len(kept) else none
+    asked, wanted = gate.extractor.asked(gate.none), gate.extractor.asked(own)
+    if asked is None or wanted is None:
+        return gate.none
+    centre = wanted.float().mean(0, keepdim=True)
+    kept = gate.none[torch.nn.functional.cosine_similarity(asked.float(), centre) < ALIKE]
+    return kept if len(kept) else gate.none
 
 
 def make_policy(library: Library, kind: PolicyKind | str | None = None) -> Policy:
