@@ -16,7 +16,7 @@ from loramix.gate import read_gate
 from loramix.library import Library
 from loramix.lora import Adapter, LoraModule
 from loramix.pocket.tasks import TASKS
-from loramix.similar import FEWEST, find_similar, prompts_overlap, weights_cosine
+from loramix.similar import FEWEST, PROMPTS, find_similar, prompts_overlap, weights_cosine
 
 
 def adapter(seed: int, ranks: dict[str, int], scaling: float = 2.0) -> Adapter:
@@ -108,12 +108,15 @@ def test_adding_a_skill_again_under_another_name_says_so(
 
 
 @pytest.mark.slow
-def test_few_prompts_leave_it_to_the_weights(library: Path, tmp_path: Path) -> None:
+def test_prompts_of_another_skill_leave_it_to_the_weights(library: Path, tmp_path: Path) -> None:
     examples = prompts_of("math", 6, tmp_path / "math.jsonl")
     result = add(
         library / "skills" / "qa", name="other", examples=examples, library=library, device="cpu"
     )
-    assert result["similar"] == [{"skill": "qa", "prompts": None, "weights": pytest.approx(1.0)}]
+    [like] = result["similar"]
+    assert like["skill"] == "qa"
+    assert like["weights"] == pytest.approx(1.0)
+    assert like["prompts"] < PROMPTS  # of what the gate made of the six
 
 
 @pytest.mark.slow
