@@ -75,6 +75,14 @@ def test_rows_that_need_an_added_skill_alone_teach_the_network_nothing() -> None
     assert torch.equal(one, other)
 
 
+def test_rows_of_added_skills_alone_leave_the_network_as_it_is() -> None:
+    network = GateNetwork(Layout(6, 0, 0, ((0, 0), (0, 0))), 2, added=[0])
+    features, targets = torch.randn(20, 6), torch.tensor([[1.0, 0.0]]).repeat(20, 1)
+    before = network.eval().of_fitted(features)
+    assert fit_network(network, features, targets, seed=0) == 0.0
+    assert torch.equal(network.of_fitted(features), before)
+
+
 def test_a_gate_with_added_skills_is_stored_and_read_again() -> None:
     grown = grown_gate()
     again = LearnedGate.from_state(grown.extractor, *grown.state())

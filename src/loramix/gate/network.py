@@ -178,13 +178,16 @@ def fit_network(
         steps: batches; by default 5 rounds over the rows, 150 at least and 600 at most.
 
     Returns:
-        The mean loss of the last tenth of the steps.
+        The mean loss of the last tenth of the steps; 0 where no row is left to learn from.
     """
     shares = targets[:, network.fitted]
     rows_left = shares.sum(1) > NEEDED
     features, shares = features[rows_left], shares[rows_left]
     targets = shares / shares.sum(1, keepdim=True)
     count = len(features)
+    if not count:  # all rows need added skills alone: there is nothing to learn, and no mean of it
+        network.eval()
+        return 0.0
     total = steps or min(600, max(150, 5 * count // BATCH))
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=total)
