@@ -20,6 +20,7 @@ from loramix.pocket.tasks import (
     NONE,
     TASKS,
     code,
+    counted,
     math,
     math_equations,
     math_parts,
@@ -45,8 +46,9 @@ TEMPLATES = {
     "code_before": code.BEFORE, "code_after": code.AFTER, "layouts": qa.LAYOUTS,
     "praise": messages.PRAISE, "blame": messages.BLAME, "facts": messages.FACTS,
     "none": none_task.ASK, "both": composite_tasks.BOTH_OF_TEXT,
-    "code_math": composite_tasks.CODE_AND_MATH, "have": composite_tasks.HAVE,
-    "together": composite_tasks.TOGETHER, "before": phrasing.BEFORE, "after": phrasing.AFTER,
+    "code_math": composite_tasks.CODE_AND_MATH, "have": counted.HAVE,
+    "together": counted.TOGETHER, "apart": counted.APART,
+    "before": phrasing.BEFORE, "after": phrasing.AFTER,
     **{f"worded_{kind}": asked for kind, asked in math_parts.WORDED.items()},
     **{f"told_{k}_{n}": s.facts for k, told in math_parts.PARTS.items()
        for n, s in enumerate(told)},
@@ -316,3 +318,15 @@ def test_the_bases_own_text_holds_no_working_of_the_test_set() -> None:
         if ", " in working and "^" not in working:  # one step is a fact, not a working
             found = working in sums and re.search(rf"(?<![\dx-]){re.escape(working)}(?!\d)", sums)
             assert not found, working
+
+
+def test_a_computed_answer_names_the_larger_count_before_it_says_what_is_done() -> None:
+    for example in COMPOSITES["computed_answer"].examples("train", 200, 0):
+        facts, _, working = example.completion.partition(". ")
+        counts = [int(number) for number in re.findall(r"[0-9]+", facts)]
+        assert sorted(counts) == sorted(example.meta["needed"])
+        assert int(working.split()[0]) == max(counts)
+        sign = working.split()[1]
+        assert example.meta["answer"] == [sum(counts) if sign == "+" else max(counts) - min(counts)]
+        assert working.endswith(f"Answer: {example.meta['answer'][0]}")
+        assert not re.search(r"[][{}~|]", example.prompt)

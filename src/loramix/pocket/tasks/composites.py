@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loramix.data import Example
-from loramix.pocket import words
-from loramix.pocket.tasks import code, math, math_working, qa, sentiment, summarization
+from loramix.pocket.tasks import code, counted, math, sentiment, summarization
 from loramix.pocket.tasks.messages import KINDS, draw_message
 from loramix.pocket.tasks.phrasing import around, lower_start, request
 from loramix.pocket.tasks.task import Composite
-from loramix.pocket.words import Split, phrases, pool
+from loramix.pocket.words import Split, phrases
 
 EXCLUSIVE = re.compile(r"\b(only|just|skip the rest|leave out|nothing else)\b", re.IGNORECASE)
 BOTH_OF_TEXT = phrases("""
@@ -103,6 +102,12 @@ Python code and [working/steps/maths] for {x}
 ~Define a function that solves {x} and explain the [algebra/maths].
 First the working of {x}, then the Python code, please.
 ~Turn {x} into Python code and [solve/explain] it.
+~Show me [how/a way] to solve {x} in Python, and explain the [maths/steps/theory].
+How can {x} be solved in Python? Explain the [maths/idea/steps] as well.
+[In Python/As Python code], show how {x} is solved, and explain the [algebra/maths] step by step.
+~Use Python for {x} and explain [each step/the maths behind it].
+~Explain {x} step by step and show [the Python code/a function] for it.
+I want to solve {x} in Python. What is the [maths/theory] behind it, step by step?
 """)
 
 
@@ -150,82 +155,6 @@ GENERAL = {
         "assert f(20, 50) == 10",
     ),
 }
-HAVE = phrases("""
-{p} has {a} {t} | {p} owns {a} {t} | {p} keeps {a} {t} | {p} counts {a} {t}
-In the cupboard {p} has {a} {t} | {p} holds {a} {t}
-{p} has got {a} {t} | {p} bought {a} {t} | {p} found {a} {t} | On the table {p} has {a} {t}
-{p} brought {a} {t} | {p} stores {a} {t} at home
-{p} collected {a} {t} | At home {p} has {a} {t} | {p} was given {a} {t} | {p} packed {a} {t}
-{p} picked {a} {t} | {p} carries {a} {t} | There are {a} {t} in the bag of {p} | {p} won {a} {t}
-{p} takes care of {a} {t} | {p} made {a} {t} | {p} ordered {a} {t} | {p} is left with {a} {t}
-""")
-TOGETHER = phrases("""
-How many {t} do {p} and {q} have together? | How many {t} is that in total?
-What is the total number of {t} of {p} and {q}? | {p} and {q} have how many {t} in all?
-Add the {t} of {p} and {q}: how many? | How many {t} do both have in all?
-How many {t} do {p} and {q} own in total? | What do the {t} of {p} and {q} add up to?
-How many {t} are there if {p} and {q} put theirs together? | Count the {t} of both: how many?
-{p} and {q} together have how many {t}? | What is the sum of the {t} of {p} and {q}?
-How many {t} are there altogether? | Combined, how many {t} do {p} and {q} have?
-Altogether, {p} and {q} have how many {t}? | How many {t} do the two have in total?
-How many {t} would {p} have with those of {q} added? | Sum up the {t} of {p} and {q}.
-Give the total of the {t} of both. | How many {t} in all? | What is the sum of both numbers of {t}?
-How big is the pile of {t} if {p} and {q} share it? | How many {t} do they have between them?
-Taken together, how many {t} are these? | What number of {t} do {p} and {q} hold jointly?
-{p} gives all {t} to {q}. How many does {q} have then? | Work out the total number of {t}.
-If all {t} are counted, how many are there? | How many {t} have {p} and {q} in sum?
-Tell me how many {t} both own altogether. | All {t} of {p} and {q}: how many?
-What would you get by adding the {t} of {p} to those of {q}? | How many {t} does the pair have?
-Find the sum of the {t} that {p} and {q} have. | In all, how many {t} do {p} and {q} have?
-The {t} of {p} plus the {t} of {q} make how many? | Both of them together: how many {t}?
-Add up the {t} of both. | What is the total of the {t}? | The sum of all {t}, please.
-What do you get if you add the {t} of {q} to the {t} of {p}? | What is the joint number of {t}?
-The {t} of both, added up: how many? | How many {t} does that make in total?
-{p} has {t} and {q} has {t}. How many is that in sum? | How many {t} are with {p} and {q} in all?
-What is the number of all {t}? | What total do the {t} of {p} and {q} give?
-{p} plus {q}: how many {t}? | How many {t} will there be if both put them on one heap?
-How many {t} do {p} and {q} have altogether? | Count up all the {t}. | How many {t} as a sum?
-Both put their {t} into one box. How many {t} are in it? | What is the whole number of {t}?
-Together, how many {t} is that? | How many {t} have the two between them, all in all?
-Add those of {q} to those of {p}: how many {t}? | Give me the sum of the two numbers of {t}.
-How many {t} do {p} and {q} count jointly? | Say how many {t} there are with both added.
-If {q} gives every one to {p}, how many {t} has {p}? | Total the {t} of {p} and {q}.
-""")
-APART = phrases("""
-How many more {t} does {p} have than {q}? | By how many {t} is {p} ahead of {q}?
-What is the difference between the {t} of {p} and {q}? | How many {t} more has {p} than {q}?
-Compute how many more {t} {p} has than {q}. | {p} has how many {t} more than {q}?
-How many fewer {t} does {q} have than {p}? | How many {t} does {q} lack to have as many as {p}?
-By how many {t} does {p} beat {q}? | What is the gap between the {t} of {p} and {q}?
-How many {t} more does {p} own than {q}? | {q} has how many {t} fewer than {p}?
-How many {t} must {q} get to have as many as {p}? | {p} exceeds {q} by how many {t}?
-How many extra {t} does {p} have compared with {q}? | How many {t} is {q} short of {p}?
-Subtract the {t} of {q} from those of {p}. | By what number of {t} is {q} behind {p}?
-How much larger is the number of {t} of {p} than that of {q}? | How many {t} apart are {p} and {q}?
-How many {t} less than {p} does {q} have? | {p} has more {t} than {q}. How many more?
-{q} has fewer {t} than {p}. How many fewer? | Find the difference in {t} between {p} and {q}.
-What is left if the {t} of {q} are taken from those of {p}? | How many {t} more than {q} has {p}?
-Compared with {q}, {p} has how many more {t}? | Compared with {p}, {q} has how many fewer {t}?
-How many {t} does {p} have beyond what {q} has? | {q} needs how many more {t} to reach {p}?
-How many {t} would {p} have to lose to have as many as {q}? | How many {t} fewer than {p} has {q}?
-Tell me by how many {t} {p} leads {q}. | How many {t} more do you find with {p} than with {q}?
-Work out how many {t} {q} lacks compared with {p}. | By how many {t} does {q} trail {p}?
-By how many {t} is {p} in the lead? | What is the gap in {t} between {p} and {q}?
-Take the {t} of {q} away from the {t} of {p}: how many are left? | How many fewer {t} has {q}?
-The {t} of {p} minus the {t} of {q} make how many? | What is {p} minus {q} in {t}?
-How many {t} is {p} ahead of {q}? | How many {t} is {q} behind {p}? | How many more {t} has {p}?
-By what margin of {t} does {p} lead {q}? | How large is the difference in the number of {t}?
-How many {t} does {q} miss to come up to {p}? | {q} has less {t} than {p}. How many less?
-What is the difference of their {t}? | By how many {t} does {p} outdo {q}?
-How many {t} would {q} still need to have what {p} has? | How many {t} more than {q} does {p} own?
-How many of the {t} of {p} are more than {q} has? | How far is {q} behind {p}, in {t}?
-Say how many more {t} {p} has than {q}. | Say how many fewer {t} {q} has than {p}.
-Give me the difference between the {t} of {q} and of {p}. | How many {t} does {q} lag behind {p}?
-What must {q} add to have as many {t} as {p}? | How many {t} does {p} have on top of what {q} has?
-By how many {t} is the number of {q} below that of {p}? | How many {t} too few has {q} for {p}?
-""")
-
-
 AND = (" and ", ", and ", " and also ", ", plus: ", "; ", ", then ", ". ", ". Also: ", " + ")
 
 
@@ -293,42 +222,6 @@ def _draw_solver(rng: random.Random, split: Split) -> Example:
     )  # fmt: skip
 
 
-def _draw_counted(rng: random.Random, split: Split) -> Example:
-    more = rng.random() < 0.5
-    while True:
-        a, b = rng.randint(2, 60), rng.randint(2, 60)
-        if (not more or a > b) and words.bucket((more, a, b)) == split:
-            break
-    p, q = rng.sample(pool(words.FIRST, split), 2)
-    thing = rng.choice(pool(words.THINGS, split))
-    have = pool(HAVE, split)
-    sentences = [
-        rng.choice(have).format(p=p, a=a, t=thing) + ".",
-        rng.choice(have).format(p=q, a=b, t=thing) + ".",
-    ]
-    for name in (p, q):
-        kind = rng.choice(("city", "job", "hobby"))
-        fact = rng.choice(pool(qa.PERSON[kind].facts, split))
-        sentences.append(fact.format(s=name, v=qa.PERSON[kind].value(rng, split)) + ".")
-    counts = {sentences[0]: (p, a), sentences[1]: (q, b)}
-    rng.shuffle(sentences)
-    ask = rng.choice(pool(APART if more else TOGETHER, split)).format(p=p, q=q, t=thing)
-    result = a - b if more else a + b
-    # what is read comes in the order of the passage; which of the two is more is for the maths
-    read = [counts[sentence] for sentence in sentences if sentence in counts]
-    facts = ", ".join(f"{name} {count}" for name, count in read)
-    first, second = (count for _, count in read)
-    working = math_working.subtract(a, b) if more else math_working.add(first, second)
-    return Example(
-        prompt=qa.lay_out(rng, split, " ".join(sentences), ask),
-        completion=f"{facts}. {working}\nAnswer: {result}",
-        meta={
-            "task": "computed_answer", "answer": [result], "needed": [a, b],
-            "skills": {"qa": 0.5, "math": 0.5},
-        },
-    )  # fmt: skip
-
-
 def _tone_part(examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
     """1 where the first label that the text names is the tone."""
     return [
@@ -373,7 +266,7 @@ COMPOSITES: dict[str, Composite] = {
         Composite(
             "computed_answer",
             ("qa", "math"),
-            _draw_counted,
+            counted.draw,
             {"qa": _facts_part, "math": math.score},
         ),
     )
