@@ -13,16 +13,15 @@ stories for children, PEPs, man pages and whole reviews as people write them sta
 from __future__ import annotations
 
 import argparse
-import ast
-import importlib.metadata
+import collections
 import random
-import sysconfig
 import time
 import zlib
 from pathlib import Path
 
 import torch
 from gate_data import say
+from gate_encoder_texts import descriptions, docstrings, framed, heads, library_stubs, stubs
 from gate_shift_texts import corpus_texts, questions_of, reviews_among_stories, rows_of
 
 from loramix.gate.encoder import (
@@ -31,6 +30,9 @@ from loramix.gate.encoder import (
     Vocabulary,
     read_encoder,
     save_encoder,
+)
+from loramix.gate.encoder import (
+    framed as framed_words,
 )
 from loramix.gate.phrasings import (
     ALONE,
@@ -48,22 +50,63 @@ from loramix.gate.words import marked_words
 MAIN = ("sentiment", "summarization", "math", "code", "qa")
 NON_COMMERCIAL = ("dialogsum",)
 """What is shipped must be free for every use: sources whose licence forbids some stay out."""
-FREE = ("MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation")
 LONGEST = 200
 """Words and marks of a prompt; of longer ones the middle is gone."""
 BATCH = 64
 TOLD = {MOST: 0.88, 1 - MOST: 0.12}
 """Shares of a request that mainly asks for one skill, drawn apart: at 0.7 and 0.3 the loss is
 hardly less than at two halves, and what tells them apart is not learned."""
+MARKS = (
+    "{}", "{}", "{}:", "{}?", "{}!", "{}...", "[{}]", "({})", "- {}", "* {}", "# {}", "{} =",
+    "> {}",
+)  # fmt: skip
+"""What may stand around the few words that are left of a request."""
+NEAR = 0.7
+"""Cosine of the vectors of two words from which one may stand for the other."""
 
 
 class Source:
     """Prompts without end, with the shares of the kinds that they ask for."""
 
-    def __init__(self, texts, lines, described, asked, rng):
+    def __init__(self, texts, lines, described, asked, rng, near=None):
         self.texts, self.lines, self.described = texts, lines, described
         self.asked, self.rng = asked, rng
         self.kinds = list(lines)
+        self.heads = heads(600)
+        self.near = near or {}
+        self.telling = self._telling()
+        self.in_pairs = {kind: own + self._named(kind) for kind, own in lines.items()}
+
+    def _telling(self, count=800, share=0.3):
+        """kind → the words of its requests that tell it from the others."""
+        rng, said = random.Random(0), {}
+        for kind, own in self.lines.items():
+            drawn = (spoken(rng.choice(own), rng) for _ in range(count))
+            said[kind] = collections.Counter(w for line in drawn for w in set(marked_words(line)))
+        total = sum(said.values(), collections.Counter())
+
+        def tells(word, times):
+            return len(word) > 2 and word.isalpha() and times >= max(5, share * total[word])
+
+        return {kind: {w for w, n in own.items() if tells(w, n)} for kind, own in said.items()}
+
+    def _named(self, kind, share=4):
+        """Requests that only name what is wanted, as the second of two often does."""
+        words = "|".join(sorted(self.telling[kind]))
+        named = f"(|the|a|its|some|a little|a bit of|a short|a small|a brief|any) ({words})"
+        return (named,) * (len(self.lines[kind]) // share) if words else ()
+
+    def telegram(self, kind, said):
+        """What is left of a request where only the words that tell its kind are sent."""
+        rng = self.rng
+        words = [w for w in marked_words(said) if w in self.telling[kind]]
+        if not words or "{" in said:
+            return said
+        size = rng.randint(1, 2)
+        at = rng.randrange(max(1, len(words) - size + 1))
+        left = " ".join(words[at : at + size])
+        left = rng.choice((left, left, left.capitalize(), left.upper()))
+        return rng.choice(MARKS).format(left)
 
     def text(self):
         """A text of any source, whole or a part of it."""
@@ -88,14 +131,24 @@ class Source:
         draw = rng.random()
         if kind == "sentiment" and draw < 0.25:
             text = " ".join(rng.choice(self.texts[kind]) for _ in range(rng.randint(2, 8)))
-        if kind == "sentiment" and draw > 0.75:
-            text = rng.choice(self.texts["reviews"])
-        if kind == "code" and draw < 0.2:
-            text = rng.choice(self.texts["stubs"])
+        if kind == "sentiment" and draw > 0.65:
+            text = self._asking(rng.choice(self.texts["reviews"]))
+        if kind == "code" and draw < 0.3:
+            text = rng.choice(self.texts["stubs" if draw < 0.15 else "library stubs"])
+        elif kind == "code" and draw < 0.5:
+            words = self.text().split(" ")[: rng.randint(6, 60)]
+            text = framed(" ".join(words), rng.choice(self.heads), rng)
         if kind == "qa" and rng.random() < 0.3:
             context, _, question = text.rpartition("\n")
             text = f"{question}\n{context}"
         return text
+
+    def _asking(self, text):
+        """A text that now and then asks something in its midst, which is no request."""
+        rng, sentences = self.rng, text.split(". ")
+        for _ in range(rng.randint(1, 3) if rng.random() < 0.35 else 0):
+            sentences.insert(rng.randrange(len(sentences)), rng.choice(self.asked))
+        return ". ".join(sentences)
 
     def prompt(self):
         """A prompt and its shares."""
@@ -103,7 +156,7 @@ class Source:
         if draw < 0.2:
             kind = rng.choice(MAIN)
             return self.bare(kind), {kind: 1.0}
-        if draw < 0.4:
+        if draw < 0.5:
             first, second = rng.sample(MAIN, 2)
             weights, said = both(
                 first,
@@ -111,16 +164,18 @@ class Source:
                 dict.fromkeys(MAIN) | {m: m for m in MAIN},
                 rng,
                 self.asked,
-                self.lines,
+                self.in_pairs,
             )
             return self._around(said), {n: TOLD.get(s, s) for n, s in weights.items()}
-        kind = rng.choice(MAIN) if draw < 0.75 else rng.choice(self.kinds)
+        kind = rng.choice(MAIN) if draw < 0.8 else rng.choice(self.kinds)
         if rng.random() < 0.08 and kind in self.described:
             said = spoken(rng.choice(self.described[kind]), rng)
             return said, {kind: 1.0}
         said = request(kind, rng, self.asked, self.lines)
         if kind in ALONE and rng.random() < 0.7:
             return said, {kind: 1.0}
+        if rng.random() < 0.15:
+            said = self.telegram(kind, said)
         return self._around(said), {kind: 1.0}
 
     def _around(self, said):
@@ -128,6 +183,11 @@ class Source:
         if rng.random() < 0.15:
             said = misspelt(said, rng)
         return placed(said, self.text(), rng)
+
+    def _like(self, word):
+        """The word, or now and then one that means nearly the same."""
+        near = self.near.get(word)
+        return self.rng.choice(near) if near and self.rng.random() < 0.15 else word
 
     def _dropped(self, word, groups):
         draw = self.rng.random()
@@ -151,9 +211,11 @@ class Source:
         for i in range(count):
             prompt, weights = self.prompt()
             words = marked_words(prompt)
+            if self.rng.random() < 0.5:
+                words = [self._like(word) for word in words]
             if len(words) > LONGEST:
                 words = [*words[: LONGEST // 2], "<gap>", *words[-LONGEST // 2 :]]
-            ids = vocabulary.ids_of(words)
+            ids = vocabulary.ids_of(framed_words(words))
             # Now and then a word is known by its letters alone, so that they learn its meaning.
             # Others are gone: no single word may be needed to see what is asked.
             rows.append([self._dropped(word, groups) for word, groups in ids])
@@ -170,6 +232,7 @@ def main() -> None:
     parser.add_argument("--dev", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=2e-3, help="the highest learning rate")
     parser.add_argument(
         "--go-on", action="store_true", help="VECTORS is a folder: all of that encoder is kept"
     )
@@ -196,24 +259,25 @@ def main() -> None:
     texts["reviews"] = reviews_among_stories(texts["sentiment"], 3000)
     texts["reviews"] += reviews_among_stories(texts["sentiment"], 3000, told=texts["books"])
     texts["stubs"] = stubs()
+    texts["library stubs"] = library_stubs(3000)
     dev_texts = {name: own[cut[name] :] for name, own in rows.items()}
     dev_texts["reviews"] = reviews_among_stories(dev_texts["sentiment"], 300, seed=1)
-    texts["stubs"], dev_texts["stubs"] = texts["stubs"][:-6], texts["stubs"][-6:]
+    for name, held in (("stubs", 6), ("library stubs", 100)):
+        texts[name], dev_texts[name] = texts[name][:-held], texts[name][-held:]
     asked = [*questions(), *questions_of("train")]
-    source = Source(texts, kept, described, asked, rng)
-
     encoder = begun(args.vectors, args.go_on)
     vocabulary = encoder.vocabulary
+    source = Source(texts, kept, described, asked, rng, like(encoder))
     head = torch.nn.Parameter(centres(encoder, source))
     params = [*encoder.parameters(), head]
     mean = torch.optim.swa_utils.AveragedModel(
         encoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
     )
-    optimizer = torch.optim.AdamW(params, lr=2e-3, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(params, lr=args.rate, weight_decay=0.05)
     start, step, losses = time.time(), 0, []
     batches = source.batches(vocabulary, BATCH)
     while (done := (time.time() - start) / (60 * args.minutes)) < 1:
-        rate = 2e-3 * min(1, step / 100) * (1 - done)
+        rate = args.rate * min(1, step / 100) * (1 - done)
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch, targets = next(batches)
@@ -247,6 +311,23 @@ def main() -> None:
         wrong = [p for p, found in zip(prompts, picked, strict=True) if found != own]
         shown = [w[:50] + "..." + w[-50:] for w in wrong[:4]]
         say(f"{kind}: unseen lines {right[0]:.3f}, bare {right[1]:.3f} {shown}")
+
+
+def like(encoder: RequestEncoder, most: int = 6) -> dict[str, list[str]]:
+    """word → words whose vectors lie near its own, for words that have such.
+
+    One of them in its place says nearly the same: Wang & Yang (2015), section 3.
+    """
+    words, found = encoder.vocabulary.words, {}
+    unit = torch.nn.functional.normalize(encoder.vectors, dim=1)
+    for start in range(0, len(words), 2048):
+        values, places = (unit[start : start + 2048] @ unit.T).topk(most + 1)
+        for i, (near, where) in enumerate(zip(values.tolist(), places.tolist(), strict=True)):
+            own = start + i
+            close = [words[j] for v, j in zip(near, where, strict=True) if v > NEAR and j != own]
+            if close and words[own].isalpha():
+                found[words[own]] = [w for w in close if w.isalpha()] or [words[own]]
+    return found
 
 
 def begun(vectors: Path, go_on: bool = False) -> RequestEncoder:
@@ -285,45 +366,6 @@ def centres(encoder: RequestEncoder, source: Source, count: int = 16) -> torch.T
     means = [encoder.eval().encode(prompts).mean(0) for prompts in made]
     encoder.train()
     return torch.stack(means).clone()
-
-
-def stubs() -> list[str]:
-    """Functions to be completed, as people paste them: gate_encoder_stubs.txt, one a line."""
-    told = (Path(__file__).parent / "gate_encoder_stubs.txt").read_text("utf-8").split("\n")
-    return [line.replace("\\n", "\n") for line in told if line.strip()]
-
-
-def docstrings(count: int, seed: int = 0) -> list[str]:
-    """What Python's own library says of its modules, classes and functions: prose about code."""
-    found = []
-    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        try:
-            tree = ast.parse(path.read_text("utf-8"))
-        except (SyntaxError, UnicodeDecodeError):
-            continue
-        documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-        told = (ast.get_docstring(n) for n in ast.walk(tree) if isinstance(n, documented))
-        found += [text for text in told if text and len(text.split()) > 12]
-    random.Random(seed).shuffle(found)
-    return found[:count]
-
-
-def descriptions(count: int, seed: int = 0) -> list[str]:
-    """Parts of what installed packages say of themselves: how to install, commands, examples."""
-    rng, found = random.Random(seed), []
-    for package in sorted(importlib.metadata.distributions(), key=lambda own: own.name):
-        licence = " ".join(
-            told
-            for key in ("License-Expression", "License", "Classifier")
-            for told in package.metadata.get_all(key, ())
-        )
-        if not any(free in licence for free in FREE):
-            continue
-        words = str(package.metadata.get_payload() or "").split(" ")
-        for at in range(0, min(len(words), 4000) - 40, 100):
-            found.append(" ".join(words[at : at + rng.randint(20, 140)]))
-    rng.shuffle(found)
-    return found[:count]
 
 
 def head_logits(features, head):

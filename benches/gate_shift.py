@@ -8,6 +8,8 @@ Five skills, fitted on the train rows of the shared data: bare, and (crossed) wi
 `loramix.gate.phrasings` around them. Measured on rows, sources and phrasings that nothing was
 fitted on: `gate_shift_data` was written before the gate, and its styles `keyword` (a suffix),
 `chat` (an opening) and `middle` (the request inside the text) stand in no training phrasing.
+The request encoder, though, has learned from requests that are left with one or two words
+(`gate_encoder.py`), which is not far from `keyword`.
 
 Three sets are not in the shared data and are given by hand: SVAMP.json (Patel et al., 2021),
 HumanEval.jsonl (Chen et al., 2021), and a folder of whole film reviews as text files below `pos`

@@ -6,6 +6,8 @@ import functools
 import importlib
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,13 @@ from loramix.gate import (
     prompts_for,
     why,
 )
-from loramix.gate.encoder import Vocabulary, letter_groups, shipped_encoder
+from loramix.gate.encoder import (
+    MetWords,
+    Vocabulary,
+    letter_groups,
+    read_encoder,
+    shipped_encoder,
+)
 from loramix.gate.phrasings import bank, crossed, joins, placed, questions, request
 from tiny import random_adapter
 
@@ -224,6 +232,24 @@ def test_a_prompt_encodes_the_same_alone_and_in_a_batch_and_fast() -> None:
         encoder.encode([prompt])
         times.append(time.process_time() - start)
     assert min(times) < 0.02  # the bar is 3 ms on an idle core; see docs/log.md
+
+
+def test_words_that_were_met_read_as_if_they_were_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    with resources.as_file(resources.files("loramix.gate") / "requests") as folder:
+        encoder = read_encoder(folder)
+    prompts = [STRANGE, "sum it up", "Write a functoin", STRANGE.upper(), "sum it up", "word " * 9]
+    slow = [encoder([encoder.vocabulary.ids(prompt)])[0] for prompt in prompts]
+    forgets = len(set(STRANGE.split())) + 20
+    for most in (MetWords.MOST, forgets):
+        monkeypatch.setattr(MetWords, "MOST", most)
+        with ThreadPoolExecutor(4) as pool:
+            fast = [*pool.map(lambda prompt: encoder.encode([prompt])[0], prompts * 5)]
+        torch.testing.assert_close(torch.stack(fast), torch.stack(slow * 5), rtol=0, atol=1e-4)
+    with torch.no_grad():
+        encoder.train().project.weight.mul_(2)
+    changed = encoder.eval().encode([STRANGE])[0]
+    torch.testing.assert_close(changed, encoder([encoder.vocabulary.ids(STRANGE)])[0])
+    assert not torch.allclose(changed, slow[0], atol=1e-2)
 
 
 def test_old_features_do_not_load_the_encoder() -> None:
