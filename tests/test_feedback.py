@@ -132,12 +132,16 @@ def test_a_correction_in_a_conversation_teaches_the_request_and_not_the_words_th
         {"role": "user", "content": "and shorter, please"},
     ]
     file = write(tmp_path / "c.jsonl", [{"messages": turns, "skill": "qa"}])
-    before = gate_of(library).scores(["and shorter, please"])
+    leaning = "and shorter, please"
+    before = gate_of(library).scores([leaning])[0]
     feedback(file, library=library, device="cpu")
     gate = gate_of(library)
     assert best(gate, asked) == "qa"
-    after = gate.scores(["and shorter, please"])
-    assert int(after.argmax()) == int(before.argmax())
+    qa = gate.skills.index("qa")
+    assert gate.scores([leaning])[0, qa] <= before[qa] + 0.02
+    # these words by themselves are learned, so the above is not for want of weight
+    feedback(write(file, [{"prompt": leaning, "skill": "qa"}]), library=library, device="cpu")
+    assert best(gate_of(library), leaning) == "qa"
 
 
 @pytest.mark.slow
